@@ -1,0 +1,61 @@
+# The same commands for people and CI. Python >= 3.11 and make are all they need.
+
+PYTHON ?= python3
+VENV := .venv
+PYINFRA := PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/pyinfra
+# The user's pip cache is left alone: `make untry` has to leave the machine as it was.
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-cache-dir \
+	--require-hashes --only-binary :all:
+
+export TRY_PORT
+
+.PHONY: help try untry onboard test check style lock clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+try: $(VENV)/ready ## serve a small model on this machine and ask it
+	@$(PYINFRA) --yes inventory/try.py deploy.py
+
+untry: $(VENV)/ready ## take away everything that `make try` made
+	@$(PYINFRA) --yes inventory/try.py remove.py
+	@if [ -e $(VENV)/made-by-try ]; then rm -rf $(VENV); fi
+
+onboard: $(VENV)/ready ## make this machine a laptop and a workstation, as group_data/ says
+	@$(PYINFRA) --yes inventory/local.py deploy.py
+
+test: $(VENV)/ready-dev ## run the tests
+	@rm -f $(VENV)/made-by-try
+	@$(VENV)/bin/pytest --numprocesses auto $(TESTS)
+
+check: $(VENV)/ready-dev ## lint, types
+	@rm -f $(VENV)/made-by-try
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+style: $(VENV)/ready-dev ## format, and mend what a machine can mend
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+lock: $(VENV)/ready-dev ## write requirements*.txt anew from pyproject.toml
+	@VENV=$(VENV) ./lock.sh
+
+# A virtual environment counts once its mark is there: an interrupted one is built anew.
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'homeport: $(PYTHON) is not Python 3.11 or newer. Install one, or: make try PYTHON=python3.12' >&2; \
+	  exit 1; }
+	@if [ ! -e $@ ]; then \
+	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) || { \
+	    echo 'homeport: $(PYTHON) cannot make virtual environments. Type: sudo apt install python3-venv' >&2; \
+	    rm -rf $(VENV); exit 1; } && \
+	  touch $(VENV)/made-by-try; fi
+	@$(PIP) -r $< || { \
+	  echo 'homeport: pip could not install $<. It needs the Python package index, or a mirror named in pip.conf: check network and proxy' >&2; \
+	  exit 1; }
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
+	@$(PIP) -r $<
+	@touch $@

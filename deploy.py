@@ -1,0 +1,30 @@
+"""Make each host what its groups say: pyinfra inventory/prod.py deploy.py
+
+A host is looked at first. Where something stands in the way it is named, and nothing is changed.
+"""
+
+from pyinfra import host
+
+from homeport.roles import gpu_host, laptop, workstation
+from homeport.target import current, fit
+
+serves_itself = "laptops" in host.groups
+has_people = "workstations" in host.groups
+
+target = current()
+
+checks = []
+if serves_itself:
+    checks.append(laptop.problems)  # Python, disk, weights, port
+if has_people:
+    checks.append(workstation.problems)  # settings.json that cannot be merged into
+
+if target and fit(target, *checks):
+    if "gpu_hosts" in host.groups:
+        gpu_host.apply(target)  # says that its server is not managed yet
+
+    if serves_itself:
+        laptop.apply(target)  # engine, service, and a question that it has to answer
+
+    if has_people:
+        workstation.apply(target)  # use-scripts, route settings, ~/.claude/settings.json, PATH

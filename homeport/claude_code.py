@@ -1,0 +1,87 @@
+"""What Claude Code is told about a route: environment and settings. Pure.
+
+Facts were measured with Claude Code 2.1.330.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .model import Route
+
+#: The `env` block of any settings file beats the shell, and `--settings FILE` beats the others;
+#: so a route's variables stand in its settings file as well as in its script.
+_TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
+
+#: Merged into the user's ~/.claude/settings.json; true of every self-hosted endpoint.
+NEUTRAL_SETTINGS: dict[str, Any] = {
+    # The first system block differs from one conversation to the next, which defeats the prefix
+    # cache of llama.cpp and SGLang: 0 instead of 9,531 of 11,913 tokens were reused.
+    "env": {"CLAUDE_CODE_ATTRIBUTION_HEADER": "0"},
+    "permissions": {
+        # Auto mode asks a classifier model about each call; a self-hosted model's answer is
+        # unusable, so that every call is refused.
+        "defaultMode": "default",
+        # A tool that Anthropic's servers run, and no other.
+        "deny": ["WebSearch"],
+    },
+    "disableAutoMode": "disable",
+}
+
+
+def environment(route: Route) -> dict[str, str]:
+    """The variables that send Claude Code to `route`; each is also what "back" has to unset."""
+    model = route.model
+    variables = {
+        "ANTHROPIC_BASE_URL": route.endpoint.url,
+        "ANTHROPIC_AUTH_TOKEN": route.client_token,
+        # Empty, not unset: a key left over from elsewhere would go to this host as x-api-key.
+        "ANTHROPIC_API_KEY": "",
+        "ANTHROPIC_MODEL": route.alias,
+        **{f"ANTHROPIC_DEFAULT_{tier}_MODEL": route.alias for tier in _TIERS},
+        "CLAUDE_CODE_SUBAGENT_MODEL": route.alias,
+        # Without it the client assumes 1,000,000 tokens for a name it does not know.
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(model.context),
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(model.max_output),
+        **NEUTRAL_SETTINGS["env"],
+    }
+    if model.simple:
+        # The full client's first request does not fit below 65,536 tokens.
+        variables["CLAUDE_CODE_SIMPLE"] = "1"
+    return variables
+
+
+#: Every variable that some route sets in a shell: what the way back has to take away again.
+VARIABLES: tuple[str, ...] = (
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_MODEL",
+    *(f"ANTHROPIC_DEFAULT_{tier}_MODEL" for tier in _TIERS),
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
+    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    "CLAUDE_CODE_ATTRIBUTION_HEADER",
+    "CLAUDE_CODE_SIMPLE",
+    "NO_PROXY",
+    "no_proxy",
+)
+
+
+def route_settings(route: Route) -> dict[str, Any]:
+    """The settings file of one route, for `claude --settings`. Holds its token: mode 0600."""
+    return {
+        **NEUTRAL_SETTINGS,
+        "env": environment(route),
+        # Only names that this endpoint serves: llama.cpp answers any other name without a word.
+        "modelPicker": {
+            "replaceBuiltInOptions": True,
+            "options": [
+                {
+                    "model": route.alias,
+                    "label": f"{route.alias} · {route.model.label}",
+                    "description": route.model.description,
+                }
+            ],
+        },
+    }

@@ -1,0 +1,1 @@
+"""Serving engines: settings -> command line, environment, readiness. Pure."""

@@ -1,0 +1,92 @@
+"""Files on a host, byte for byte."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file's mode, as in "600", and the sha256 of its content in hex."""
+
+    mode: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """A file, its links followed to `path`; `content` and `mode` are None where there is none."""
+
+    path: str
+    mode: str | None
+    content: bytes | None
+
+
+# GNU's stat first, then BSD's; `sha256sum` is Linux, `shasum` is macOS.
+_MODE = '{ stat -c %a "$f" 2>/dev/null || stat -f %Lp "$f"; }'
+_SHA256 = "{ sha256sum 2>/dev/null || shasum -a 256; }"
+
+
+class FileStateFact(FactBase[FileState | None]):
+    """The `FileState` of a plain file, None where there is none (or a link)."""
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand(
+            "f=", QuoteString(path), "; ",
+            f'[ ! -f "$f" ] || [ -L "$f" ] || {{ {_MODE}; {_SHA256} < "$f"; }}',
+            _separator="",
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> FileState | None:
+        return FileState(mode=output[0], sha256=output[1].split()[0]) if len(output) == 2 else None
+
+
+class FileContentFact(FactBase[FileContent]):
+    """The `FileContent` of a file of the user's; base64 keeps line ends and odd bytes as they are."""
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand(
+            "f=", QuoteString(path), "; ",
+            '[ ! -L "$f" ] || f=$(readlink -f "$f"); echo "$f"; ',
+            f'[ ! -f "$f" ] || {{ {_MODE}; base64 < "$f"; }}',
+            _separator="",
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> FileContent:
+        path, *rest = output
+        if not rest:
+            return FileContent(path, None, None)
+        return FileContent(path, rest[0], base64.b64decode("".join(rest[1:])))
+
+
+class MissingDirectories(FactBase[list[str]]):
+    """Which of `paths`, parents first, are not there."""
+
+    def command(self, paths: tuple[str, ...]) -> StringCommand:
+        return StringCommand(
+            "for d in", *map(QuoteString, paths), '; do [ -d "$d" ] || echo "$d"; done'
+        )
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+
+class EntriesFact(FactBase[list[str]]):
+    """The names in a directory, none where there is no such directory."""
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand("ls -A", QuoteString(path), "2>/dev/null || true")
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []

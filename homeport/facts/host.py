@@ -1,0 +1,146 @@
+"""What a host is, and what answers on it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api.exceptions import FactProcessError
+
+from ..service import Manager
+
+REMOTE = Path(__file__).resolve().parent.parent / "remote"
+
+#: Where Homebrew and others put programs that an SSH session's PATH lacks.
+EXTRA_PATH = "/opt/homebrew/bin:/usr/local/bin:/home/linuxbrew/.linuxbrew/bin"
+
+#: The oldest Python that the engine's wheel takes (its Requires-Python).
+OLDEST_PYTHON = (3, 10)
+
+_MACHINE = f"""
+: homeport: machine
+PATH="$PATH:{EXTRA_PATH}"
+export XDG_RUNTIME_DIR="${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}"
+echo "home=$HOME"
+echo "kernel=$(uname -s)"
+echo "machine=$(uname -m)"
+echo "uid=$(id -u)"
+if [ "$(uname -s)" = Darwin ]; then echo manager=launchd
+elif systemctl --user show-environment >/dev/null 2>&1; then echo manager=systemd
+else echo manager=supervisord; fi
+for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+  path=$(command -v "$python") || continue
+  version=$("$path" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+  echo "python=$path $version"
+  "$path" -c 'import ensurepip, venv' 2>/dev/null && echo venv=yes || echo venv=no
+  case $version in 3.[0-9].*) ;; *) break ;; esac
+done
+echo "free_kib=$(df -Pk "$HOME" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
+server=$(command -v llama-server) && echo "llama_server=$server"
+claude=$(PATH="$HOME/.local/bin:$PATH"; command -v claude) && echo "claude=$claude"
+true
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host, seen as the user that pyinfra is connected as. `free` is in bytes, under the home."""
+
+    home: str
+    kernel: str
+    machine: str
+    uid: int
+    manager: Manager
+    free: int
+    python: str | None
+    python_version: tuple[int, ...]
+    venv: bool
+    llama_server: str | None
+    claude: str | None
+
+
+class MachineFact(FactBase[Machine]):
+    """The `Machine`, in one command. Where several Pythons are there, the first that is new enough."""
+
+    def command(self) -> str:
+        return _MACHINE
+
+    def process(self, output: list[str]) -> Machine:
+        found = dict(line.split("=", 1) for line in output if "=" in line)
+        path, _, version = found.get("python", "").rpartition(" ")
+        try:
+            return Machine(
+                home=found["home"],
+                kernel=found["kernel"],
+                machine=found["machine"],
+                uid=int(found["uid"]),
+                manager=Manager(found["manager"]),
+                free=int(found["free_kib"]) * 1024,
+                python=path or None,
+                python_version=tuple(int(part) for part in version.split(".") if part),
+                venv=found.get("venv") == "yes",
+                llama_server=found.get("llama_server"),
+                claude=found.get("claude"),
+            )
+        except (KeyError, ValueError) as error:
+            raise FactProcessError(f"the host said something unexpected: {error}") from error
+
+
+class PortOwner(TypedDict):
+    """Who listens on a port; the pid is None for another user's process."""
+
+    pid: int | None
+    command: str
+
+
+class PortOwnerFact(FactBase[PortOwner | None]):
+    """Who listens on `port`, None where nobody does."""
+
+    def command(self, python: str, port: int) -> StringCommand:
+        return _run(python, "port_owner.py", str(port))
+
+    def process(self, output: list[str]) -> PortOwner | None:
+        owner: PortOwner | None = json.loads(output[-1])
+        return owner
+
+
+class AnswerFact(FactBase[dict[str, Any]]):
+    """What remote/probe.py finds: {"state": ..., ...}, as its docstring says."""
+
+    def command(self, python: str, ask: str) -> StringCommand:
+        return _run(python, "probe.py", ask)
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(output[-1])
+        return answer
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        return {"state": "failed", "detail": "the probe said nothing"}
+
+
+class HelpFact(FactBase[str]):
+    """What a program prints for --help."""
+
+    def command(self, program: str) -> StringCommand:
+        return StringCommand(QuoteString(program), "--help", "2>&1", "||", "true")
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+
+def python_version(machine: Machine) -> str:
+    return ".".join(map(str, machine.python_version))
+
+
+def _run(python: str, program: str, *arguments: str) -> StringCommand:
+    """Run a program of remote/ on the host without putting it there."""
+    source = re.sub(r'\A""".*?"""\n', "", (REMOTE / program).read_text(), flags=re.DOTALL)
+    return StringCommand(
+        QuoteString(python), "-c", QuoteString(source), *map(QuoteString, arguments)
+    )

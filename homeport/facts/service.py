@@ -1,0 +1,125 @@
+"""What a supervised service is doing, asked of its manager and of the process itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+from ..service import DIGEST_VARIABLE, Manager, Service
+
+#: systemctl and loginctl need it, and a session without a login lacks it.
+RUNTIME_DIR = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; '
+
+# Prints digest=... of the running process $pid.
+_DIGEST = (
+    f"tr '\\0' '\\n' < /proc/$pid/environ 2>/dev/null | sed -n 's/^{DIGEST_VARIABLE}=/digest=/p'"
+)
+
+# Sets $daemon to the pid of the supervisord that runs the configuration $conf, or to nothing.
+FIND_SUPERVISORD = """
+daemon=$(cat "$conf.pid" 2>/dev/null)
+[ -n "$daemon" ] && tr '\\0' '\\n' < "/proc/$daemon/cmdline" 2>/dev/null | grep -qxF -- "$conf" \
+  || daemon=
+"""
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """`pid` and `digest` (see `service.DIGEST_VARIABLE`) of the running process, None where it does
+    not run; `current` where the manager has read the definition that is on disk and starts it at
+    the next boot."""
+
+    pid: int | None = None
+    digest: str | None = None
+    current: bool = False
+
+
+class RunningServiceFact(FactBase[RunningService]):
+    """The `RunningService` of `service` under `manager`; `definition` is the path of its file."""
+
+    def command(self, service: Service, manager: Manager, definition: str) -> StringCommand:
+        match manager:
+            case Manager.SYSTEMD:
+                return StringCommand(
+                    f"{RUNTIME_DIR}u={service.unit}; "
+                    'systemctl --user show "$u" -p MainPID -p NeedDaemonReload -p UnitFileState; '
+                    'pid=$(systemctl --user show "$u" -p MainPID --value); '
+                    f'[ "${{pid:-0}}" = 0 ] || {_DIGEST}; true'
+                )
+            case Manager.LAUNCHD:
+                return StringCommand(
+                    f'launchctl print "gui/$(id -u)/{service.label}" 2>/dev/null || true'
+                )
+            case Manager.SUPERVISORD:
+                return StringCommand(
+                    "conf=", QuoteString(definition), "; ",
+                    FIND_SUPERVISORD,
+                    'if [ -n "$daemon" ]; then for stat in /proc/[0-9]*/stat; do '
+                    "  parent=$(sed 's/.*) [A-Z] \\([0-9]*\\) .*/\\1/' \"$stat\" 2>/dev/null); "
+                    '  [ "$parent" = "$daemon" ] || continue; '
+                    "  pid=${stat#/proc/}; pid=${pid%/stat}; "
+                    f'  echo "MainPID=$pid"; {_DIGEST}; '
+                    "done; echo UnitFileState=enabled; fi; true",
+                    _separator="",
+                )  # fmt: skip
+
+    def process(self, output: list[str]) -> RunningService:
+        if any(" = {" in line for line in output):
+            return _launchd(output)
+        found = dict(line.split("=", 1) for line in output if "=" in line)
+        return RunningService(
+            pid=int(found.get("MainPID") or 0) or None,
+            digest=found.get("digest"),
+            current=found.get("UnitFileState") == "enabled"
+            and found.get("NeedDaemonReload", "no") == "no",
+        )
+
+    @staticmethod
+    def default() -> RunningService:
+        return RunningService()
+
+
+def _launchd(output: list[str]) -> RunningService:
+    text = "\n".join(output)
+    pid = re.search(r"^\s*pid = (\d+)$", text, re.MULTILINE)
+    digest = re.search(rf"^\s*{DIGEST_VARIABLE} => (\w+)$", text, re.MULTILINE)
+    return RunningService(
+        pid=int(pid[1]) if pid else None,
+        digest=digest[1] if digest else None,
+        current=True,
+    )
+
+
+class Lingers(FactBase[bool]):
+    """Whether the user's systemd services run while nobody is logged in."""
+
+    def command(self) -> str:
+        return f'{RUNTIME_DIR}loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null || true'
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+
+class LastLogLines(FactBase[list[str]]):
+    """The last `count` lines that the service wrote."""
+
+    def command(self, service: Service, manager: Manager, count: int) -> StringCommand:
+        if manager is Manager.SYSTEMD:
+            return StringCommand(
+                f"{RUNTIME_DIR}journalctl --user -u {service.unit} -n {count} -o cat 2>/dev/null"
+                " || true"
+            )
+        return StringCommand("tail -n", str(count), QuoteString(service.log), "2>/dev/null || true")
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []

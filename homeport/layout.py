@@ -1,0 +1,80 @@
+"""Where homeport's files are on a host. Pure.
+
+Everything is under one directory of the user's; the three exceptions (Claude Code's settings, one
+line in the shell's start-up files, the service's definition) are recorded under `state` so that
+they can be taken away again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from .model import Route
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one deployment: `home` is the user's, `directory` homeport's own."""
+
+    home: str
+    directory: str
+
+    @classmethod
+    def under(cls, home: str, directory: str) -> Layout:
+        """`directory` may start with ~/ for `home`."""
+        return cls(home, expand(directory, home))
+
+    def path(self, *parts: str) -> str:
+        return str(PurePosixPath(self.directory, *parts))
+
+    @property
+    def name(self) -> str:
+        """What this deployment is called by in other people's files: "homeport" for ~/.homeport."""
+        return PurePosixPath(self.directory).name.lstrip(".")
+
+    @property
+    def services(self) -> str:
+        """What the names of this deployment's services start with, and no other deployment's."""
+        return f"{self.name}."
+
+    @property
+    def bin(self) -> str:
+        return self.path("bin")
+
+    @property
+    def state(self) -> str:
+        return self.path("state")
+
+    @property
+    def created_directories(self) -> str:
+        """The list of the directories outside this one that homeport made."""
+        return self.path("state", "created-directories")
+
+    @property
+    def created_files(self) -> str:
+        """The list of the shell's start-up files that homeport made."""
+        return self.path("state", "created-files")
+
+    @property
+    def claude_settings(self) -> str:
+        return str(PurePosixPath(self.home, ".claude", "settings.json"))
+
+    def script(self, route: Route) -> str:
+        return self.path("bin", route.script)
+
+    def route_settings(self, route: Route) -> str:
+        return self.path("routes", f"{route.alias}.json")
+
+    def token(self, route: Route) -> str:
+        return self.path("routes", f"{route.alias}.token")
+
+    def server_token(self, route: Route) -> str:
+        return self.path("service", f"{route.alias}.token")
+
+    def log(self, route: Route) -> str:
+        return self.path("log", f"{route.alias}.log")
+
+
+def expand(path: str, home: str) -> str:
+    return str(PurePosixPath(home, path[2:])) if path.startswith("~/") else path

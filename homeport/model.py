@@ -1,0 +1,338 @@
+"""The handshake: what is served, where, and under which name. Pure.
+
+A `Model` is what is served, an `Endpoint` is where, a `Route` is both: all that a client needs.
+Alias, port, context and token are stated here and nowhere else; servers, units, scripts and
+settings files are derived from a route. Everything is checked at construction.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+
+#: Tokens. The smallest context in which the real client can work: its first request alone is
+#: 13,239 tokens and at 32,768 only 1,300 are left (measured with Claude Code 2.1.330).
+WORK_CONTEXT = 65_536
+
+#: Tokens of the client's first request: a full interactive one, and one with CLAUDE_CODE_SIMPLE=1
+#: (measured with Claude Code 2.1.330).
+FIRST_REQUEST = 13_239
+FIRST_REQUEST_SIMPLE = 1_370
+
+#: Tokens the client keeps free before it compacts a conversation (measured, 2.1.330).
+COMPACTION_MARGIN = 13_000
+
+#: Tokens. Above this the client starts to compact only when prompt + output pass the window
+#: (measured, 2.1.330: the threshold is window - min(output, 20,000) - 13,000).
+LARGEST_OUTPUT = 20_000
+
+#: What a client sends where a server asks for no token: without any, it would ask for a login.
+NO_TOKEN = "none-needed"
+
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot work: which field, the value found, why, and what to write instead."""
+
+    def __init__(self, field: str, value: object, problem: str, fix: str) -> None:
+        self.field, self.value, self.problem, self.fix = field, value, problem, fix
+        super().__init__(f"{field} is {value!r}: {problem}. {fix}.")
+
+    def inside(self, outer: str) -> SettingsError:
+        """The same error, with the place that `field` stands in put before it."""
+        return SettingsError(f"{outer}{self.field}", self.value, self.problem, self.fix)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer token. Its value never appears in a repr, so neither in a log nor in a diff."""
+
+    value: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.value:
+            raise SettingsError("token", "", "it is empty", "Write one, or leave the token out")
+        if self.value.startswith("sk-ant-"):
+            raise SettingsError(
+                "token",
+                "sk-ant-…",
+                "this is an Anthropic key, and it would be sent to your own server",
+                "Use a token of the server's own, e.g. from `openssl rand -hex 32`",
+            )
+        if not _TOKEN.fullmatch(self.value):
+            raise SettingsError(
+                "token",
+                "(hidden)",
+                "it has characters that do not pass through HTTP headers and shells unharmed",
+                "Use letters, digits and . _ ~ + / = : - only, e.g. from `openssl rand -hex 32`",
+            )
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """Weights in a repository on the Hub.
+
+    `files` are glob patterns; `size` is in bytes; `revision` is a commit of 40 hex digits, or None
+    until it is pinned.
+    """
+
+    repo: str
+    files: tuple[str, ...]
+    size: int
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _REPO.fullmatch(self.repo):
+            raise SettingsError(
+                "repo",
+                self.repo,
+                "a Hub repository is owner/name",
+                "Write e.g. zai-org/GLM-5.2-FP8",
+            )
+        if self.revision is not None and not _REVISION.fullmatch(self.revision):
+            raise SettingsError(
+                "revision",
+                self.revision,
+                "a branch or tag moves, so only a commit pins the weights",
+                "Write the commit's 40 hex digits, or leave it out until it is pinned",
+            )
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """Weights that a Python distribution carries: `path` under site-packages, `size` in bytes.
+
+    `lock` is the requirements file, beside this project's deploy.py, that pins the distribution.
+    """
+
+    lock: str
+    path: str
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not _SHA256.fullmatch(self.sha256):
+            raise SettingsError("sha256", self.sha256, "a sha256 is 64 hex digits", "Measure it")
+
+
+@dataclass(frozen=True)
+class FileWeights:
+    """One GGUF file that is on the host already. A path that starts with ~/ is the user's home."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith(("/", "~/")) or PurePosixPath(self.path).suffix != ".gguf":
+            raise SettingsError(
+                "weights",
+                self.path,
+                "it is not the path of a GGUF file on the host",
+                "Write an absolute path, or one that starts with ~/, that ends in .gguf",
+            )
+
+
+Weights = HubWeights | PackagedWeights | FileWeights
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Defaults for requests that ask for none; Claude Code sends none (measured, 2.1.330)."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is served.
+
+    `context` is the number of tokens the server is told to hold, and so what the client is told;
+    `max_output` the most tokens of one answer. Contexts below `smallest_context` are refused.
+    """
+
+    alias: str
+    label: str
+    description: str
+    weights: Weights
+    context: int
+    trained_context: int
+    max_output: int
+    smallest_context: int = WORK_CONTEXT
+    sampling: Sampling | None = None
+
+    def __post_init__(self) -> None:
+        self._check_alias()
+        self._check_context()
+        self._check_output()
+
+    @property
+    def simple(self) -> bool:
+        """Whether the context is too small for the full client, so that it runs in simple mode."""
+        return self.context < WORK_CONTEXT
+
+    def _check_alias(self) -> None:
+        if self.alias.endswith("[1m]"):
+            raise SettingsError(
+                "alias",
+                self.alias,
+                "[1m] makes the client assume 1,000,000 tokens, whatever the server holds",
+                f"Write {self.alias.removesuffix('[1m]')!r}; the context is a setting of its own",
+            )
+        if not _ALIAS.fullmatch(self.alias):
+            raise SettingsError(
+                "alias",
+                self.alias,
+                "servers and the client take letters, digits, '.', '_' and '-' only",
+                "Write a name such as 'claude-glm'",
+            )
+        if self.alias.removeprefix("claude-") in ("", "anthropic"):
+            raise SettingsError(
+                "alias",
+                self.alias,
+                "its script would be called like the way back, use-anthropic.sh, or not at all",
+                "Write a name such as 'claude-glm'",
+            )
+
+    def _check_context(self) -> None:
+        if self.context < self.smallest_context:
+            raise SettingsError(
+                "context",
+                self.context,
+                f"one real request of the client needs {self.smallest_context:,} tokens",
+                f"Write {self.smallest_context} or more",
+            )
+        if self.context > self.trained_context:
+            raise SettingsError(
+                "context",
+                self.context,
+                f"the model was trained for {self.trained_context:,} tokens",
+                f"Write {self.trained_context} or less",
+            )
+
+    def _check_output(self) -> None:
+        need = FIRST_REQUEST_SIMPLE if self.simple else FIRST_REQUEST + COMPACTION_MARGIN
+        largest = min(LARGEST_OUTPUT, self.context - need)
+        if not 0 < self.max_output <= largest:
+            raise SettingsError(
+                "max_output",
+                self.max_output,
+                f"of {self.context:,} tokens of context the client's own prompt takes {need:,}",
+                f"Write 1 to {largest}",
+            )
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served, as its clients reach it.
+
+    `open_to_network` allows a network address without a token, the way the guide does it.
+    """
+
+    host: str
+    port: int
+    token: Token | None = None
+    tls: bool = False
+    open_to_network: bool = False
+
+    def __post_init__(self) -> None:
+        if not _is_host(self.host):
+            raise SettingsError(
+                "host",
+                self.host,
+                "it is not a host name or an IP address",
+                "Write a name such as 'glm-host', without http:// and without a port or path",
+            )
+        if isinstance(self.port, bool) or not isinstance(self.port, int):
+            raise SettingsError(
+                "port", self.port, "a port is a whole number", "Write e.g. 8000, without quotes"
+            )
+        if not 1 <= self.port <= 65_535:
+            raise SettingsError(
+                "port", self.port, "ports are 1 to 65535", "Use 8000 for vLLM, 18080 for a laptop"
+            )
+        if not (self.loopback or self.token or self.open_to_network):
+            raise SettingsError(
+                "token",
+                None,
+                f"anybody on the network could use the model at {self.host}",
+                "Set token_file or token_env, or say open_to_network = True",
+            )
+
+    @property
+    def loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def address(self) -> str:
+        """The host, as a server binds it and a client calls it.
+
+        127.0.0.1 for localhost: that may also mean ::1, where another user's server may listen.
+        """
+        return "127.0.0.1" if self.host == "localhost" else self.host
+
+    @property
+    def url(self) -> str:
+        """The base URL, without the /v1 that the client adds itself."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A model at an endpoint: all that a client needs."""
+
+    model: Model
+    endpoint: Endpoint
+
+    @property
+    def alias(self) -> str:
+        return self.model.alias
+
+    @property
+    def short_name(self) -> str:
+        """The alias without its "claude-", as it stands in the name of the use-script."""
+        return self.alias.removeprefix("claude-")
+
+    @property
+    def script(self) -> str:
+        return f"use-{self.short_name}.sh"
+
+    @property
+    def client_token(self) -> str:
+        return self.endpoint.token.value if self.endpoint.token else NO_TOKEN
+
+
+def check_served_together(routes: tuple[Route, ...]) -> None:
+    """Raise `SettingsError` where two models on one host want the same port."""
+    owners: dict[int, str] = {}
+    for route in routes:
+        other = owners.setdefault(route.endpoint.port, route.alias)
+        if other != route.alias:
+            raise SettingsError(
+                f"{route.alias}.port",
+                route.endpoint.port,
+                f"{other} is served on the same port of the same host",
+                f"Give {route.alias} another port, e.g. {route.endpoint.port + 1}",
+            )
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return bool(_HOST.fullmatch(host)) and ".." not in host
+    return True

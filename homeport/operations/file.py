@@ -1,0 +1,106 @@
+"""Files that are written whole or not at all, and taken away again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from io import BytesIO
+from pathlib import PurePosixPath
+
+from pyinfra import host
+from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from ..facts.file import (
+    FileContentFact,
+    FileState,
+    FileStateFact,
+    MissingDirectories,
+)
+
+Commands = Generator[PyinfraCommand, None, None]
+
+
+@operation()
+def write(path: str, content: bytes, mode: str = "644") -> Commands:
+    """Make `path` hold exactly `content`; its directory has to be there.
+
+    The content goes into a new file beside it, 0600 from the first byte, which takes the place of
+    the old one only when it is complete. Nothing of it appears in commands or diffs.
+    """
+    wanted = FileState(mode, hashlib.sha256(content).hexdigest())
+    if host.get_fact(FileStateFact, path=path) == wanted:
+        host.noop(f"{path} is as it should be")
+        return
+    yield from replace_commands(path, content, mode)
+
+
+@operation()
+def absent(path: str) -> Commands:
+    """Remove the file `path`."""
+    if host.get_fact(FileStateFact, path=path) is None:
+        host.noop(f"{path} is not there")
+        return
+    yield StringCommand("rm -f", QuoteString(path))
+
+
+@operation()
+def directories(paths: list[str], record: str) -> Commands:
+    """Make directories outside homeport's own, parents first, and note in `record` which are new."""
+    missing = host.get_fact(MissingDirectories, paths=tuple(paths))
+    if not missing:
+        host.noop("all directories are there")
+    for path in missing:
+        yield StringCommand(
+            "echo", QuoteString(path), ">>", QuoteString(record), "&& mkdir", QuoteString(path)
+        )
+
+
+@operation()
+def directories_absent(record: str) -> Commands:
+    """Remove the directories that `directories` made, those that are empty."""
+    content = host.get_fact(FileContentFact, path=record).content or b""
+    paths = content.decode().splitlines()
+    missing = host.get_fact(MissingDirectories, paths=tuple(paths)) if paths else []
+    left = [path for path in reversed(paths) if path not in missing]
+    if not left:
+        host.noop("no directories were made")
+    for path in left:
+        yield StringCommand("rmdir", QuoteString(path), "2>/dev/null || true")
+
+
+def parents(path: str, home: str) -> list[str]:
+    """The directories between `home` and `path`, outermost first, neither of them included."""
+    within = PurePosixPath(path).relative_to(home).parents
+    return [str(PurePosixPath(home, part)) for part in reversed(within) if part.parts]
+
+
+def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None = None) -> Commands:
+    """Commands that put `content` at `path`; with `guard`, only while the file still holds that
+    (an empty one: while there is none), so that nobody's edit in between is lost."""
+    new = _beside(path)
+    yield StringCommand("rm -f", QuoteString(new), "&& ( umask 077 && : >", QuoteString(new), ")")
+    yield FileUploadCommand(BytesIO(content), new)
+    checks = [StringCommand('[ "$(wc -c <', QuoteString(new), f')" -eq {len(content)} ]')]
+    if guard is not None:
+        digest = hashlib.sha256(guard).hexdigest()
+        checks.append(
+            StringCommand(
+                "[ \"$( { cat", QuoteString(path), "2>/dev/null || :; } |",
+                "{ sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-64)\" =", digest, "]",
+            )
+        )  # fmt: skip
+    for check in checks:
+        yield StringCommand(
+            check, "|| { rm -f", QuoteString(new),
+            "; echo", QuoteString(f"homeport: {path} changed meanwhile, or the disk is full: "
+                                  "nothing was written, run it again"),
+            ">&2; exit 1; }",
+        )  # fmt: skip
+    yield StringCommand(
+        "chmod", mode, QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(path)
+    )
+
+
+def _beside(path: str) -> str:
+    return f"{path}.homeport-new"

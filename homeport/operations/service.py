@@ -1,0 +1,122 @@
+"""Services that run what they should: started, restarted or left alone by what is running."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import QuoteString, StringCommand, operation
+
+from ..facts.file import FileStateFact
+from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, Lingers, RunningServiceFact
+from ..layout import Layout
+from ..service import Manager, Service
+from .file import Commands
+
+# supervisord is gone when it has stopped its program, at most 10 s after the signal.
+_STOP_SUPERVISORD = f"""{FIND_SUPERVISORD}
+if [ -n "$daemon" ]; then
+  kill "$daemon"
+  for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+    kill -0 "$daemon" 2>/dev/null || break; sleep 1
+  done
+fi
+"""
+
+
+@operation()
+def converged(service: Service, manager: Manager, definition: str, supervisord: str) -> Commands:
+    """Have `service` run what its definition says, and start again at the next boot.
+
+    A running process that was started from the very same things is not restarted.
+    `supervisord` is the program's path, where `manager` is that.
+    """
+    running = host.get_fact(
+        RunningServiceFact, service=service, manager=manager, definition=definition
+    )
+    right = running.pid is not None and running.digest == service.digest
+    if right and running.current:
+        host.noop(f"{service.name} runs what it should, as process {running.pid}")
+        return
+    match manager:
+        case Manager.SYSTEMD:
+            yield StringCommand(
+                f"{RUNTIME_DIR}systemctl --user daemon-reload && "
+                f"systemctl --user --quiet enable {service.unit}"
+            )
+            if not right:
+                yield StringCommand(f"{RUNTIME_DIR}systemctl --user restart {service.unit}")
+        case Manager.LAUNCHD:
+            yield from _bootstrap(service, definition)
+        case Manager.SUPERVISORD:
+            yield StringCommand(
+                "conf=", QuoteString(definition), "; ", _STOP_SUPERVISORD,
+                "PYTHONUTF8=1 ", QuoteString(supervisord), " -c ", QuoteString(definition),
+                _separator="",
+            )  # fmt: skip
+
+
+@operation()
+def absent(service: str, manager: Manager, definition: str) -> Commands:
+    """Stop the service called `service`, have its manager forget it, and remove its definition."""
+    match manager:
+        case Manager.SYSTEMD:
+            yield StringCommand(
+                RUNTIME_DIR, f"systemctl --user --quiet disable --now {service}.service; rm -f ",
+                QuoteString(definition), "; systemctl --user daemon-reload; ",
+                f"systemctl --user reset-failed {service}.service 2>/dev/null || true",
+                _separator="",
+            )  # fmt: skip
+        case Manager.LAUNCHD:
+            yield StringCommand(
+                f'launchctl bootout "gui/$(id -u)/{service}" 2>/dev/null; rm -f ',
+                QuoteString(definition),
+                _separator="",
+            )
+        case Manager.SUPERVISORD:
+            yield StringCommand(
+                "conf=", QuoteString(definition), "; ", _STOP_SUPERVISORD, 'rm -f "$conf"',
+                _separator="",
+            )  # fmt: skip
+
+
+@operation()
+def lingering(layout: Layout) -> Commands:
+    """Keep the user's systemd services running while nobody is logged in; noted if we did that."""
+    if host.get_fact(Lingers):
+        host.noop("the user's services run without a login")
+        return
+    yield StringCommand(
+        f"{RUNTIME_DIR}loginctl enable-linger && touch ", QuoteString(linger_mark(layout)),
+        _separator="",
+    )  # fmt: skip
+
+
+@operation()
+def no_lingering(layout: Layout) -> Commands:
+    """Undo `lingering`, where homeport did it."""
+    if host.get_fact(FileStateFact, path=linger_mark(layout)):
+        yield StringCommand(f"{RUNTIME_DIR}loginctl disable-linger")
+    else:
+        host.noop("homeport did not change it")
+
+
+def linger_mark(layout: Layout) -> str:
+    return layout.path("state", "linger-enabled")
+
+
+def _bootstrap(service: Service, definition: str) -> Generator[StringCommand, None, None]:
+    """(Re)load a launchd agent. Right after a bootout, bootstrap fails with EIO (5) for a while."""
+    agent = f'"gui/$(id -u)/{service.label}"'
+    yield StringCommand(
+        f"launchctl enable {agent}; launchctl bootout {agent} 2>/dev/null; "
+        'for i in 1 2 3 4 5 6 7 8 9 10; do launchctl bootstrap "gui/$(id -u)" ',
+        QuoteString(definition),
+        " && exit 0; sleep 1; done; echo ",
+        QuoteString(
+            "homeport: launchd does not take the agent. It needs the user to be logged in at the "
+            "screen once; then run this again"
+        ),
+        " >&2; exit 1",
+        _separator="",
+    )

@@ -1,0 +1,174 @@
+"""Proof at the end of a deploy: the alias is asked a real question, and answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import gevent
+from pyinfra import host, state
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+
+from .. import report
+from ..facts.host import AnswerFact, Machine
+from ..facts.service import LastLogLines, RunningServiceFact
+from ..layout import Layout
+from ..model import Route
+from ..serving import Supervised
+from .file import Commands
+
+QUESTION = "Name the capital of France."
+
+#: Tokens and seconds allowed for the answer; a slow laptop reads the question at 20 tokens/s.
+_ANSWER_TOKENS = 64
+_ANSWER_TIMEOUT = 120
+
+#: Seconds a laptop may take to load its model, and between two lines that say it still does.
+_LOAD_TIMEOUT = 900
+_PROGRESS_EVERY = 15
+
+#: A service that was found without a process, or with another one, this often has crashed.
+_CRASHES = 4
+
+
+@operation()
+def answers(route: Route, python: str, token_path: str | None, supervised: Supervised) -> Commands:
+    """Wait until `route` is served, ask it, and report the answer; fail with the cause in words.
+
+    Changes nothing, and so does nothing until the run executes.
+    """
+    if not state.is_executing:
+        return
+    found = _wait(route, python, token_path, supervised)
+    if found["state"] != "answered":
+        for line in host.get_fact(
+            LastLogLines, service=supervised.service, manager=supervised.manager, count=8
+        ):
+            host.log(f"  {line}")
+        sentence = f"{route.alias} at {route.endpoint.url} {_verdict(route, found)}"
+        yield StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
+        return
+    report.say(
+        host,
+        f"{route.alias} ({route.model.label}, {route.model.context:,} tokens) answers at "
+        f"{route.endpoint.url}: {found['seconds']} s, {found['tokens_per_second']} tokens/s",
+    )
+    host.connector_data[_key(route)] = found
+
+
+@operation()
+def reachable(route: Route, python: str | None, token_path: str | None) -> Commands:
+    """Report whether a route that somebody else serves can be used from here; never fails."""
+    if not state.is_executing or python is None:
+        return
+    found = _ask(route, python, token_path, None)
+    verdict = "answers" if found["state"] == "answered" else _verdict(route, found)
+    report.say(host, f"{route.alias} at {route.endpoint.url} {verdict}")
+    yield from ()
+
+
+@operation()
+def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
+    """Report question and answer, the client's answer where it is installed, and what to do next."""
+    if not state.is_executing:
+        return
+    if found := host.connector_data.get(_key(route)):
+        rate = f"{found['tokens']} tokens, {found['tokens_per_second']} tokens/s"
+        report.say(host, f"question: {QUESTION}")
+        report.say(host, f"answer:   {found['answer']} ({rate})")
+    if machine.claude is None:
+        report.say(
+            host,
+            "claude:   not installed; with Node.js 22 or newer: "
+            "npm install -g @anthropic-ai/claude-code",
+        )
+    else:
+        answer = host.get_fact(
+            ClientAnswerFact,
+            script=layout.script(route),
+            claude=machine.claude,
+            directory=layout.directory,
+            _timeout=_ANSWER_TIMEOUT * 2,
+        )
+        report.say(host, f"claude:   {answer}")
+    report.say(host, f"next:     open a new terminal and type: source {route.script}")
+    report.say(host, "back to Anthropic: source use-anthropic.sh")
+    yield from ()
+
+
+class ClientAnswerFact(FactBase[str]):
+    """What the real client answers through the route's script, or what it says instead.
+
+    It runs with a configuration directory of its own, so that it leaves no session behind.
+    """
+
+    def command(self, script: str, claude: str, directory: str) -> StringCommand:
+        return StringCommand(
+            "cd", QuoteString(directory), '&& d=$(mktemp -d ./client.XXXXXX) && d="$PWD/$d";',
+            'PATH="$(dirname', QuoteString(claude), '):$PATH"',
+            'CLAUDE_CONFIG_DIR="$d" CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1',
+            "DISABLE_AUTOUPDATER=1 CLAUDE_CODE_MAX_RETRIES=1",
+            QuoteString(script), "-p", QuoteString(QUESTION), '</dev/null 2>"$d/err"',
+            '|| { echo "did not answer:"; tail -n 3 "$d/err"; }; rm -rf "$d"',
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> str:
+        return " ".join(" ".join(output).split())
+
+    @staticmethod
+    def default() -> str:
+        return "said nothing"
+
+
+def _wait(route: Route, python: str, token_path: str | None, supervised: Supervised) -> Any:
+    started = told = time.monotonic()
+    pids: list[int | None] = []
+    while True:
+        found = _ask(route, python, token_path, QUESTION)
+        waited = time.monotonic() - started
+        if found["state"] not in ("refused", "loading") or waited > _LOAD_TIMEOUT:
+            return found
+        pid = host.get_fact(
+            RunningServiceFact,
+            service=supervised.service,
+            manager=supervised.manager,
+            definition=supervised.definition,
+        ).pid
+        if not pids or pid is None or pid != pids[-1]:
+            pids.append(pid)
+        if len(pids) > _CRASHES:
+            return {"state": "crashed", "detail": ""}
+        if time.monotonic() - told > _PROGRESS_EVERY:
+            told = time.monotonic()
+            host.log(f"{route.alias} is {found['state']}, {waited:.0f} s so far")
+        gevent.sleep(1)
+
+
+def _ask(route: Route, python: str, token_path: str | None, question: str | None) -> dict[str, Any]:
+    ask = {
+        "url": route.endpoint.url,
+        "alias": route.alias,
+        "context": route.model.context,
+        "question": question,
+        "max_tokens": _ANSWER_TOKENS,
+        "timeout": _ANSWER_TIMEOUT if question else 3,
+        "token_path": token_path,
+    }
+    return host.get_fact(AnswerFact, python=python, ask=json.dumps(ask))
+
+
+def _verdict(route: Route, found: dict[str, Any]) -> str:
+    detail = found.get("detail")
+    return {
+        "refused": "is not up: nothing listens there",
+        "loading": "is still loading its model",
+        "crashed": "does not stay up; its last lines are above",
+        "token": "takes another token",
+        "alias": f"serves {detail}, and not this name",
+        "context": f"holds {detail} tokens, fewer than the {route.model.context} of its settings",
+    }.get(found["state"], f"does not answer: {detail}")
+
+
+def _key(route: Route) -> str:
+    return f"homeport answer {route.alias}"

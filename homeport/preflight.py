@@ -1,0 +1,111 @@
+"""What happens around a pyinfra run: all settings are checked before the first connection, and
+after the results each host gets its last lines.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pyinfra import logger
+from pyinfra.api import Host, Inventory, State
+from pyinfra.api.connectors import get_execution_connectors
+from pyinfra.api.state import BaseStateCallback
+
+from . import report, settings
+from .model import SettingsError
+from .settings import HostData
+
+
+def install(state: State) -> None:
+    """Check the user's files now, and every host's settings once the inventory is read.
+
+    pyinfra has no hook between reading the inventory and connecting, so `state.init`, which it
+    calls just there, is wrapped.
+    """
+    check_files()
+    init = state.init
+
+    def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
+        check(inventory, keywords.get("initial_limit"))
+        init(inventory, *arguments, **keywords)
+        state.add_callback_handler(LastLines())
+
+    state.init = check_and_init  # type: ignore[method-assign]
+
+
+def check_files() -> None:
+    """Exit with file, line and error where a settings file is not valid Python."""
+    files = [*sorted(Path("group_data").glob("*.py")), *map(Path, sys.argv[1:])]
+    for file in files:
+        if file.suffix != ".py" or file.parent.name not in ("group_data", "inventory"):
+            continue
+        if not file.exists():
+            stop([f"{file} does not exist. See `ls {file.parent}`."])
+        try:
+            runpy.run_path(str(file))
+        except Exception as error:
+            line = (
+                getattr(error, "lineno", None) or traceback.extract_tb(error.__traceback__)[-1][1]
+            )
+            stop([f"{file} line {line}: {type(error).__name__}: {getattr(error, 'msg', error)}"])
+
+
+def check(inventory: Inventory, limit: list[Host] | None) -> None:
+    """Exit with one sentence for each setting that cannot work."""
+    if len(inventory) == 0:
+        stop(["There is no host in the inventory. Name a file, e.g. inventory/prod.py."])
+    if limit == []:
+        names = ", ".join([*settings.ROLE_GROUPS, *(host.name for host in inventory)])
+        stop([f"--limit matches no host. Groups and hosts are: {names}."])
+    problems: list[str] = []
+    for host in inventory:
+        try:
+            data = host_data(host)
+            for sentence in settings.unread(data, keys_of_connectors()):
+                logger.warning(sentence)
+            settings.of(data)
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        stop(list(dict.fromkeys(problems)))
+
+
+def host_data(host: Host) -> HostData:
+    """What the inventory says of a host, and which file said it."""
+    inventory = host.inventory
+
+    def origin(key: str) -> str:
+        if key in inventory.get_override_data():
+            return "--data"
+        if key in inventory.get_host_data(host.name):
+            return f"inventory: {host.name}"
+        for group in reversed(host.groups):
+            if key in inventory.get_group_data(group):
+                return f"group_data/{group}.py"
+        return "group_data/all.py"
+
+    groups = tuple(dict.fromkeys(host.groups))
+    return HostData(name=host.name, groups=groups, values=host.data.dict(), origin=origin)
+
+
+def keys_of_connectors() -> set[str]:
+    """The keys of host data that pyinfra itself reads, such as ssh_user."""
+    return {key for cls in get_execution_connectors().values() for key in cls.data_meta}
+
+
+def stop(problems: list[str]) -> NoReturn:
+    # SystemExit, since pyinfra shows a traceback or a place in our code for everything else.
+    sys.exit("\n".join(f"homeport: {problem}" for problem in problems))
+
+
+class LastLines(BaseStateCallback):
+    """Prints what was reported of a host when it is disconnected, after pyinfra's results."""
+
+    @staticmethod
+    def host_disconnect(state: State, host: Host) -> None:
+        for line in report.lines(state, host):
+            logger.info(line)

@@ -1,0 +1,75 @@
+"""The templates, filled in. Pure but for reading templates/."""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from . import claude_code
+from .layout import Layout
+from .model import Route
+from .service import DIGEST_VARIABLE, Manager, Service, supervisor_quote, systemd_quote
+from .settings import ROOT
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - shell and units, not HTML; each value has its own quoting
+        keep_trailing_newline=True,
+        trim_blocks=True,
+    )
+    environment.filters["sh"] = shlex.quote
+    environment.filters["systemd"] = systemd_quote
+    environment.filters["supervisor"] = supervisor_quote
+    environment.filters["supervisor_path"] = lambda path: path.replace("%", "%%")
+    return environment
+
+
+def _fill(template: str, **values: object) -> bytes:
+    return _templates().get_template(template).render(values).encode()
+
+
+def definition(service: Service, manager: Manager, path: str) -> bytes:
+    """The service's definition for `manager`, to stand at `path`."""
+    match manager:
+        case Manager.LAUNCHD:
+            return service.plist()
+        case Manager.SYSTEMD:
+            return _fill("service.j2", service=service, variable=DIGEST_VARIABLE)
+        case Manager.SUPERVISORD:
+            return _fill(
+                "supervisord.conf.j2", service=service, variable=DIGEST_VARIABLE, definition=path
+            )
+
+
+def use_route(route: Route, layout: Layout, start: str) -> bytes:
+    """The script that sends Claude Code to `route`.
+
+    `start` is what to type, or whom to ask, where nothing answers.
+    """
+    variables = claude_code.environment(route)
+    # The token stays in its own file: people read this one, and copy it about.
+    del variables["ANTHROPIC_AUTH_TOKEN"]
+    return _fill(
+        "use-route.sh.j2",
+        route=route,
+        layout=layout,
+        start=start,
+        variables=variables,
+        all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
+    )
+
+
+def use_anthropic(layout: Layout, routes: tuple[Route, ...]) -> bytes:
+    """The script that undoes whichever route is active."""
+    return _fill(
+        "use-anthropic.sh.j2",
+        layout=layout,
+        urls=[route.endpoint.url for route in routes],
+        all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
+    )

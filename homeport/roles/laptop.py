@@ -1,0 +1,174 @@
+"""A laptop: a machine that serves a small model to itself."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.facts.files import File
+from pyinfra.operations import files
+
+from ..facts.file import FileStateFact
+from ..facts.host import OLDEST_PYTHON, Machine, PortOwnerFact, python_version
+from ..facts.service import RunningServiceFact
+from ..model import Route
+from ..operations import file, python_env, service, verify
+from ..operations.file import parents
+from ..render import definition
+from ..service import Manager
+from ..serving import (
+    PROGRAM,
+    Supervised,
+    environment,
+    server_token,
+    supervised,
+    supervisord,
+    weights_path,
+)
+from ..settings import Engine
+from ..target import Target
+
+DIRECTORIES = ("", "bin", "env", "lib", "log", "routes", "service", "state")
+
+
+def problems(target: Target) -> list[str]:
+    """What stands in the way on this host, a sentence each, found without changing anything."""
+    found = [_python_problem(target.machine), _engine_problem(target)]
+    if not any(found):  # with a Python, the rest can be looked at
+        found.append(_disk_problem(target))
+        for route in target.settings.serves:
+            found += [_weights_problem(route, target), _port_problem(route, target)]
+    return [problem for problem in found if problem]
+
+
+@deploy("Laptop")
+def apply(target: Target) -> None:
+    machine, layout = target.machine, target.layout
+    engine = environment(target)
+    for name in DIRECTORIES:
+        path = layout.path(name)
+        files.directory(name=f"Directory {path}", path=path, mode="700")
+    python_env.present(name="Install the engine", environment=engine, python=machine.python)
+    file.write(
+        name="Write the server program",
+        path=layout.path("lib", PROGRAM.name),
+        content=PROGRAM.read_bytes(),
+    )
+    if machine.manager is Manager.SYSTEMD:
+        service.lingering(name="Let services run without a login", layout=layout)
+    for route in target.settings.serves:
+        _serve(route, target)
+    python_env.only(name="Remove older environments", environment=engine)
+
+
+def _serve(route: Route, target: Target) -> None:
+    machine, layout = target.machine, target.layout
+    wanted = supervised(route, target)
+    if route.endpoint.token:
+        file.write(
+            name=f"Write the token of {route.alias}",
+            path=layout.server_token(route),
+            content=f"{route.endpoint.token.value}\n".encode(),
+            mode="600",
+        )
+    file.directories(
+        name=f"Directories for the {machine.manager} service",
+        paths=_definition_directories(wanted, target),
+        record=layout.created_directories,
+    )
+    file.write(
+        name=f"Write the {machine.manager} service of {route.alias}",
+        path=wanted.definition,
+        content=definition(wanted.service, machine.manager, wanted.definition),
+    )
+    service.converged(
+        name=f"Have {route.alias} served",
+        service=wanted.service,
+        manager=machine.manager,
+        definition=wanted.definition,
+        supervisord=supervisord(target),
+    )
+    verify.answers(
+        name=f"Ask {route.alias}",
+        route=route,
+        python=machine.python,
+        token_path=server_token(route, target),
+        supervised=wanted,
+    )
+
+
+def _definition_directories(wanted: Supervised, target: Target) -> list[str]:
+    """The directories outside homeport's own that the service's definition needs."""
+    if wanted.manager is Manager.SUPERVISORD:
+        return []
+    directories = parents(wanted.definition, target.machine.home)
+    if wanted.manager is Manager.SYSTEMD:
+        directories.append(f"{directories[-1]}/default.target.wants")  # made by `enable`
+    return directories
+
+
+def _python_problem(machine: Machine) -> str | None:
+    mac = machine.kernel == "Darwin"
+    fix = f"Type: {'brew install python' if mac else 'sudo apt install python3 python3-venv'}"
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    if machine.python is None:
+        return f"there is no python3 on this machine, and the engine runs on it. {fix}"
+    if machine.python_version < OLDEST_PYTHON:
+        return (
+            f"{machine.python} is Python {python_version(machine)}, and the engine needs {oldest} "
+            f"or newer. {fix}"
+        )
+    if not machine.venv:
+        return f"{machine.python} cannot make virtual environments (no ensurepip). {fix}"
+    return None
+
+
+def _engine_problem(target: Target) -> str | None:
+    if target.settings.engine is not Engine.LLAMA_SERVER or target.machine.llama_server:
+        return None
+    return (
+        "there is no llama-server on this machine. Type: brew install llama.cpp, or set "
+        'engine = "xllamacpp"'
+    )
+
+
+def _disk_problem(target: Target) -> str | None:
+    needed = environment(target)
+    enough = target.machine.free >= python_env.NEEDED_SPACE
+    if enough or not needed.locks or host.get_fact(FileStateFact, path=needed.mark):
+        return None
+    return (
+        f"the disk of {target.layout.directory} has {target.machine.free // 10**6} MB free, and "
+        f"the engine needs {python_env.NEEDED_SPACE // 10**6} MB. See what takes the room with: "
+        f"du -xhd1 '{target.machine.home}'"
+    )
+
+
+def _weights_problem(route: Route, target: Target) -> str | None:
+    path = weights_path(route, target)
+    if path is None or host.get_fact(File, path=path):
+        return None
+    return (
+        f"{route.alias}: there is no file {path}. Put the GGUF file of {route.model.label} there, "
+        "or write where it is as the route's 'weights'"
+    )
+
+
+def _port_problem(route: Route, target: Target) -> str | None:
+    port = route.endpoint.port
+    owner = host.get_fact(PortOwnerFact, python=target.machine.python, port=port)
+    if owner is None:
+        return None
+    wanted = supervised(route, target)
+    running = host.get_fact(
+        RunningServiceFact,
+        service=wanted.service,
+        manager=wanted.manager,
+        definition=wanted.definition,
+    )
+    if owner["pid"] is not None and owner["pid"] == running.pid:
+        return None
+    who = f"{owner['command']} (process {owner['pid']})" if owner["pid"] else owner["command"]
+    return (
+        f"port {port} of {route.alias} is in use by {who}. End that, or give the route another "
+        "port; for make try: make try TRY_PORT=18081"
+    )

@@ -1,0 +1,111 @@
+"""A workstation: a machine on which people run Claude Code."""
+
+from __future__ import annotations
+
+import json
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.facts.files import File
+from pyinfra.operations import files
+
+from .. import claude_code, render
+from ..facts.file import FileContentFact
+from ..facts.host import Machine
+from ..model import Route
+from ..operations import file, user_files, verify
+from ..operations.file import parents
+from ..serving import supervised
+from ..target import Target
+
+
+def problems(target: Target) -> list[str]:
+    """What stands in the way on this host, a sentence each, found without changing anything."""
+    content = host.get_fact(FileContentFact, path=target.layout.claude_settings)
+    try:
+        user_files.document_of(content)
+    except user_files.Damaged as error:
+        return [str(error)]
+    return []
+
+
+@deploy("Workstation")
+def apply(target: Target) -> None:
+    settings, machine, layout = target.settings, target.machine, target.layout
+    for name in ("", "bin", "routes", "state"):
+        path = layout.path(name)
+        files.directory(name=f"Directory {path}", path=path, mode="700")
+    for route in settings.uses:
+        _route(route, target)
+    file.write(
+        name="Write use-anthropic.sh",
+        path=f"{layout.bin}/use-anthropic.sh",
+        content=render.use_anthropic(layout, settings.uses),
+        mode="755",
+    )
+    file.directories(
+        name="Directory ~/.claude",
+        paths=parents(layout.claude_settings, machine.home),
+        record=layout.created_directories,
+    )
+    user_files.settings_merged(
+        name="Merge ~/.claude/settings.json",
+        path=layout.claude_settings,
+        wanted=settings.claude_settings,
+        layout=layout,
+    )
+    if settings.add_to_path:
+        for path in shell_files(machine):
+            user_files.line_present(
+                name=f"Put the use-scripts on the PATH in {path}", path=path, layout=layout
+            )
+    for route in settings.uses:
+        if route not in settings.serves:
+            verify.reachable(
+                name=f"Look for {route.alias}",
+                route=route,
+                python=machine.python,
+                token_path=layout.token(route),
+            )
+    if settings.show_answer:
+        for route in settings.serves:
+            verify.shown(name="Show an answer", route=route, layout=layout, machine=machine)
+
+
+def _route(route: Route, target: Target) -> None:
+    layout = target.layout
+    file.write(
+        name=f"Write the token of {route.alias} for its clients",
+        path=layout.token(route),
+        content=f"{route.client_token}\n".encode(),
+        mode="600",
+    )
+    file.write(
+        name=f"Write the settings of {route.alias}",
+        path=layout.route_settings(route),
+        content=f"{json.dumps(claude_code.route_settings(route), indent=2)}\n".encode(),
+        mode="600",
+    )
+    if route in target.settings.serves:
+        start = f"start it: {supervised(route, target).start_command}"
+    else:
+        start = f"ask whoever runs {route.endpoint.host} to start it"
+    file.write(
+        name=f"Write {route.script}",
+        path=layout.script(route),
+        content=render.use_route(route, layout, start),
+        mode="755",
+    )
+
+
+def shell_files(machine: Machine) -> list[str]:
+    """The start-up files that an interactive bash or zsh reads, at a login and without one.
+
+    A login bash reads the first there is of three; Debian's reads ~/.bashrc from there.
+    """
+    login = [f"{machine.home}/{name}" for name in (".bash_profile", ".bash_login", ".profile")]
+    first = next((path for path in login if host.get_fact(File, path=path)), None)
+    if first is None and machine.kernel == "Darwin":
+        first = login[0]
+    found = [f"{machine.home}/.bashrc", f"{machine.home}/.zshrc", first]
+    return [path for path in found if path]

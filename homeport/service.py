@@ -1,0 +1,103 @@
+"""A supervised program, as each of the three service managers wants it described. Pure.
+
+A service carries the digest of everything it was started from in its environment, so that
+"does what runs differ from what should?" is answered by the running process itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import plistlib
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+#: The environment variable in which a running service shows what it was started from.
+DIGEST_VARIABLE = "HOMEPORT_DIGEST"
+
+
+class Manager(StrEnum):
+    """What starts a service and starts it again when it ends."""
+
+    LAUNCHD = "launchd"
+    SYSTEMD = "systemd"  # systemd --user
+    SUPERVISORD = "supervisord"  # where there is no service manager, such as in a container
+
+
+@dataclass(frozen=True)
+class Service:
+    """`name` is unique to the user; `inputs` are digests of what the command line only points at
+    (the program's version, the weights), so that a change of theirs is a change of the service."""
+
+    name: str
+    description: str
+    command: tuple[str, ...]
+    log: str
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return digest(json.dumps([self.command, self.inputs]))
+
+    @property
+    def label(self) -> str:
+        """The name of its launchd agent."""
+        return self.name
+
+    @property
+    def unit(self) -> str:
+        """The name of its systemd unit."""
+        return f"{self.name}.service"
+
+    def definition(self, manager: Manager, home: str, directory: str) -> str:
+        """The path of its definition; `directory` is homeport's own."""
+        match manager:
+            case Manager.LAUNCHD:
+                return str(PurePosixPath(home, "Library/LaunchAgents", f"{self.label}.plist"))
+            case Manager.SYSTEMD:
+                return str(PurePosixPath(home, ".config/systemd/user", self.unit))
+            case Manager.SUPERVISORD:
+                return str(PurePosixPath(directory, "service", f"{self.name}.conf"))
+
+    def start_command(self, manager: Manager, definition: str, supervisord: str) -> str:
+        """What a person types to have it run."""
+        match manager:
+            case Manager.LAUNCHD:
+                return f"launchctl kickstart -k gui/$(id -u)/{self.label}"
+            case Manager.SYSTEMD:
+                return f"systemctl --user restart {self.unit}"
+            case Manager.SUPERVISORD:
+                return f"{shlex.quote(supervisord)} -c {shlex.quote(definition)}"
+
+    def plist(self) -> bytes:
+        """Its launchd agent."""
+        return plistlib.dumps(
+            {
+                "Label": self.label,
+                "ProgramArguments": list(self.command),
+                "EnvironmentVariables": {DIGEST_VARIABLE: self.digest},
+                "RunAtLoad": True,
+                "KeepAlive": True,
+                "ThrottleInterval": 10,
+                "ProcessType": "Background",
+                "StandardOutPath": self.log,
+                "StandardErrorPath": self.log,
+            }
+        )
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def systemd_quote(argument: str) -> str:
+    """One word of an ExecStart= or Environment= line (systemd.service(5), "Command lines")."""
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped.replace("$", "$$")}"'
+
+
+def supervisor_quote(argument: str) -> str:
+    """One word of a command= line: split as a shell would, after %-expansion (supervisord.org)."""
+    return shlex.quote(argument).replace("%", "%%")

@@ -1,0 +1,109 @@
+"""What a laptop runs for a route: the environment, and the supervised service in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.facts.files import File
+
+from .engines import llama_cpp
+from .engines.llama_cpp import LlamaServer
+from .facts.host import HelpFact
+from .layout import expand
+from .model import FileWeights, HubWeights, PackagedWeights, Route
+from .operations.python_env import Environment
+from .service import Manager, Service, digest
+from .settings import ROOT, Engine
+from .target import Target
+
+#: The server program of the engine "xllamacpp".
+PROGRAM = Path(__file__).resolve().parent / "remote" / "serve_llama.py"
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """A service, what supervises it, and the path of its definition; `start_command` is what a
+    person types to have it run."""
+
+    service: Service
+    manager: Manager
+    definition: str
+    start_command: str
+
+
+def environment(target: Target) -> Environment:
+    """The packages that this host needs to serve its routes."""
+    locks = ["requirements-engine.txt"] if target.settings.engine is Engine.XLLAMACPP else []
+    for route in target.settings.serves:
+        if isinstance(route.model.weights, PackagedWeights):
+            locks.append(route.model.weights.lock)
+    if target.machine.manager is Manager.SUPERVISORD:
+        locks.append("requirements-supervisor.txt")
+    paths = tuple(ROOT / lock for lock in dict.fromkeys(locks))
+    return Environment(target.layout, target.machine.python_version, paths)
+
+
+def server_token(route: Route, target: Target) -> str | None:
+    """The path of the file with the token that the server of `route` asks for."""
+    return target.layout.server_token(route) if route.endpoint.token else None
+
+
+def supervised(route: Route, target: Target) -> Supervised:
+    """The service that serves `route`."""
+    machine, layout = target.machine, target.layout
+    server = LlamaServer(
+        route=route,
+        model_path=_model_path(route, target),
+        token_path=server_token(route, target),
+    )
+    inputs = [_weights_version(route, target)]
+    if route.endpoint.token:
+        inputs.append(digest(route.endpoint.token.value))
+    if target.settings.engine is Engine.XLLAMACPP:
+        program = [environment(target).python, layout.path("lib", PROGRAM.name)]
+        flags = llama_cpp.NEWEST_FLAGS
+        inputs.append(digest(PROGRAM.read_text()))
+    else:
+        program = [machine.llama_server or "llama-server"]
+        flags = llama_cpp.flags_in_help(host.get_fact(HelpFact, program=program[0]))
+    service = Service(
+        name=f"{layout.services}{route.alias}",
+        description=f"{route.alias}: {route.model.label}",
+        command=(*program, *server.command_line(flags)),
+        log=layout.log(route),
+        inputs=tuple(inputs),
+    )
+    definition = service.definition(machine.manager, machine.home, layout.directory)
+    start = service.start_command(machine.manager, definition, supervisord(target))
+    return Supervised(service, machine.manager, definition, start)
+
+
+def supervisord(target: Target) -> str:
+    """The program that supervises where neither launchd nor systemd does."""
+    return f"{environment(target).path}/bin/supervisord"
+
+
+def weights_path(route: Route, target: Target) -> str | None:
+    """Where the GGUF file is that the user put on the host; None for weights of homeport's own."""
+    weights = route.model.weights
+    return expand(weights.path, target.machine.home) if isinstance(weights, FileWeights) else None
+
+
+def _model_path(route: Route, target: Target) -> str:
+    match route.model.weights:
+        case PackagedWeights(path=path):
+            return f"{environment(target).site_packages}/{path}"
+        case FileWeights(path=path):
+            return expand(path, target.machine.home)
+        case HubWeights():
+            raise ValueError(f"{route.alias}: settings.of() lets no weights of the Hub come here")
+
+
+def _weights_version(route: Route, target: Target) -> str:
+    """What is different when the weights are."""
+    if isinstance(route.model.weights, PackagedWeights):
+        return route.model.weights.sha256
+    found = host.get_fact(File, path=_model_path(route, target)) or {}
+    return f"{found.get('size')} bytes of {found.get('mtime')}"

@@ -1,0 +1,339 @@
+"""Group data -> typed settings. Reads tokens on this machine; never talks to a host.
+
+What a user writes in group_data/ and inventory/ is plain Python values; here they become a
+`HostSettings` for each host, or a `SettingsError` that names file, field, value and fix.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .catalog import MODELS
+from .claude_code import NEUTRAL_SETTINGS
+from .model import (
+    Endpoint,
+    FileWeights,
+    HubWeights,
+    Model,
+    Route,
+    SettingsError,
+    Token,
+    check_served_together,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations")
+
+#: What may stand in group data or in a host's data, and its type.
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "routes": dict,
+    "homeport_dir": str,
+    "serve": list,
+    "engine": str,
+    "use": (list, type(None)),
+    "claude_settings": dict,
+    "add_to_path": bool,
+    "show_answer": bool,
+}
+
+#: What may stand in one route, and its type.
+ROUTE_KEYS: dict[str, type] = {
+    "model": str,
+    "host": str,
+    "port": int,
+    "context": int,
+    "max_output": int,
+    "label": str,
+    "description": str,
+    "weights": str,
+    "revision": str,
+    "token_env": str,
+    "token_file": str,
+    "tls": bool,
+    "open_to_network": bool,
+}
+
+
+class Engine(StrEnum):
+    """What serves a laptop's model."""
+
+    XLLAMACPP = "xllamacpp"  # the pinned PyPI wheel of llama.cpp
+    LLAMA_SERVER = "llama-server"  # the program that is on the machine
+
+
+@dataclass(frozen=True)
+class HostData:
+    """A host as the inventory has it; `origin` names the file that a key comes from."""
+
+    name: str
+    groups: tuple[str, ...]
+    values: Mapping[str, Any]
+    origin: Callable[[str], str] = lambda key: "host data"
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """All that homeport wants of one host: the routes it `serves` and those it `uses`."""
+
+    name: str
+    directory: str
+    serves: tuple[Route, ...]
+    uses: tuple[Route, ...]
+    engine: Engine
+    claude_settings: dict[str, Any]
+    add_to_path: bool
+    show_answer: bool
+
+
+def of(host: HostData) -> HostSettings:
+    """The settings of one host; raises `SettingsError`, naming the file the value stands in."""
+    _check_groups(host)
+    for key, kind in KEYS.items():
+        if key in host.values and not isinstance(host.values[key], kind):
+            raise _error(host, key, f"it has to be a {_name(kind)}", "See the comments there")
+    routes = _routes(host)
+    serves = _served(host, routes)
+    return HostSettings(
+        name=host.name,
+        directory=_directory(host),
+        serves=serves,
+        uses=_used(host, routes, serves),
+        engine=_engine(host),
+        claude_settings=host.values.get("claude_settings", NEUTRAL_SETTINGS),
+        add_to_path=host.values.get("add_to_path", True),
+        show_answer=host.values.get("show_answer", False),
+    )
+
+
+def unread(host: HostData, known: set[str]) -> list[str]:
+    """A sentence for each key that nothing reads; raises `SettingsError` where one is a typo.
+
+    `known` are the keys that others than homeport read.
+    """
+    sentences = []
+    for key in host.values:
+        if key in KEYS or key in known or key.startswith("_"):
+            continue
+        if close := get_close_matches(key, KEYS, n=1, cutoff=0.75):
+            raise _error(host, key, "nothing reads this key", f"Did you mean {close[0]!r}?")
+        sentences.append(f"{host.origin(key)}: nothing in homeport reads {key!r}")
+    return sentences
+
+
+def _check_groups(host: HostData) -> None:
+    roles = [group for group in host.groups if group in ROLE_GROUPS]
+    for group in host.groups:
+        close = get_close_matches(group, ROLE_GROUPS, n=1, cutoff=0.75)
+        if group not in ROLE_GROUPS and close:
+            raise SettingsError(
+                "inventory: group", group, "no role has this name", f"Did you mean {close[0]!r}?"
+            )
+    if not roles:
+        raise SettingsError(
+            "inventory: host",
+            host.name,
+            f"it is in no group that has a role, only in {', '.join(host.groups) or 'none'}",
+            f"Put it in {', '.join(ROLE_GROUPS[:-1])} or {ROLE_GROUPS[-1]}",
+        )
+    if "gpu_hosts" in roles and "laptops" in roles:
+        raise SettingsError(
+            "inventory: host",
+            host.name,
+            "it is in gpu_hosts and in laptops",
+            "Choose the one whose engine it is to run",
+        )
+
+
+def _routes(host: HostData) -> dict[str, Route]:
+    specs = host.values.get("routes", {})
+    routes: dict[str, Route] = {}
+    scripts: dict[str, str] = {}
+    for alias, spec in specs.items():
+        try:
+            route = _route(alias, spec)
+        except SettingsError as error:
+            place = "" if error.field == "alias" else f"routes[{alias!r}]."
+            raise error.inside(f"{host.origin('routes')}: {place}") from None
+        routes[alias] = route
+        if (other := scripts.setdefault(route.script, alias)) != alias:
+            raise _error(
+                host, "routes", f"{other} and {alias} would share {route.script}", "Rename one"
+            )
+    return routes
+
+
+def _route(alias: Any, spec: Any) -> Route:
+    if not isinstance(alias, str) or not isinstance(spec, dict):
+        raise SettingsError(
+            "alias", alias, "a route is 'alias': {...}", "Write it as those beside it"
+        )
+    for key, value in spec.items():
+        if key not in ROUTE_KEYS:
+            close = get_close_matches(str(key), ROUTE_KEYS, n=1)
+            fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(ROUTE_KEYS)}"
+            raise SettingsError(str(key), value, "nothing reads this key", fix)
+        kind = ROUTE_KEYS[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise SettingsError(key, value, f"it has to be a {_name(kind)}", "Write it so")
+    for key in ("model", "host", "port"):
+        if key not in spec:
+            raise SettingsError(key, None, "every route needs it", f"Add {key!r}")
+    return Route(_model(alias, spec), _endpoint(alias, spec))
+
+
+def _model(alias: str, spec: dict[str, Any]) -> Model:
+    if spec["model"] not in MODELS:
+        known = ", ".join(MODELS)
+        raise SettingsError(
+            "model", spec["model"], "homeport does not know this model", f"Known are {known}"
+        )
+    model = MODELS[spec["model"]]
+    changes: dict[str, Any] = {
+        key: spec[key] for key in ("context", "max_output", "label", "description") if key in spec
+    }
+    if "weights" in spec:
+        changes["weights"] = FileWeights(spec["weights"])
+    if "revision" in spec:
+        if not isinstance(model.weights, HubWeights):
+            raise SettingsError(
+                "revision", spec["revision"], "the model does not come from the Hub", "Leave it out"
+            )
+        changes["weights"] = replace(model.weights, revision=spec["revision"])
+    return replace(model, alias=alias, **changes)
+
+
+def _endpoint(alias: str, spec: dict[str, Any]) -> Endpoint:
+    endpoint = Endpoint(
+        host=spec["host"],
+        port=spec["port"],
+        tls=spec.get("tls", False),
+        open_to_network=True,  # until the token is known
+    )
+    wanted = spec.get("open_to_network", False)
+    return replace(endpoint, token=_token(alias, spec, endpoint), open_to_network=wanted)
+
+
+def _token(alias: str, spec: dict[str, Any], endpoint: Endpoint) -> Token | None:
+    if "token_env" in spec and "token_file" in spec:
+        raise SettingsError(
+            "token_env", spec["token_env"], "token_file is set as well", "Keep one of the two"
+        )
+    if variable := spec.get("token_env"):
+        if variable not in os.environ:
+            raise SettingsError(
+                "token_env",
+                variable,
+                "this variable is not set where pyinfra runs",
+                f"export {variable}=..., or use token_file",
+            )
+        return Token(os.environ[variable])
+    if name := spec.get("token_file"):
+        try:
+            return Token((ROOT / name).expanduser().read_text().strip())
+        except OSError as error:
+            raise SettingsError(
+                "token_file",
+                name,
+                f"it cannot be read ({error.strerror})",
+                "Put the token in it, or leave token_file out to have one generated",
+            ) from None
+    if endpoint.loopback or spec.get("open_to_network"):
+        return None
+    return _generated_token(ROOT / "secrets" / f"{alias}.token")
+
+
+def _generated_token(path: Path) -> Token:
+    """The token that homeport keeps at `path`, made at the first use; 0600 from its first byte."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass  # another run made it just now
+        else:
+            with os.fdopen(handle, "w") as file:
+                file.write(f"{secrets.token_hex(32)}\n")
+    return Token(path.read_text().strip())
+
+
+def _served(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
+    serves = tuple(_lookup(host, "serve", alias, routes) for alias in host.values.get("serve", []))
+    try:
+        check_served_together(serves)
+    except SettingsError as error:
+        raise error.inside(f"{host.origin('serve')}: {host.name} serves ") from None
+    for route in serves:
+        if "laptops" in host.groups and isinstance(route.model.weights, HubWeights):
+            raise SettingsError(
+                f"{host.origin('routes')}: routes[{route.alias!r}].weights",
+                None,
+                "this version does not pull weights from the Hub, so a laptop needs a GGUF file",
+                f"Fetch {' '.join(route.model.weights.files)} of {route.model.weights.repo} "
+                "and write the file's path on the laptop",
+            )
+    return serves
+
+
+def _used(host: HostData, routes: dict[str, Route], serves: tuple[Route, ...]) -> tuple[Route, ...]:
+    """The routes of a workstation: those named, else all that lead somewhere from this host."""
+    if "workstations" not in host.groups:
+        return ()
+    named = host.values.get("use")
+    if named is None:
+        return tuple(r for r in routes.values() if not r.endpoint.loopback or r in serves)
+    uses = tuple(_lookup(host, "use", alias, routes) for alias in named)
+    for route in uses:
+        if route.endpoint.loopback and route not in serves:
+            raise _error(
+                host,
+                "use",
+                f"{route.alias} is at {route.endpoint.host}, and {host.name} does not serve it",
+                "Leave it out here, or put the host into laptops",
+            )
+    return uses
+
+
+def _lookup(host: HostData, key: str, alias: object, routes: dict[str, Route]) -> Route:
+    if isinstance(alias, str) and alias in routes:
+        return routes[alias]
+    close = get_close_matches(str(alias), routes, n=1)
+    fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(routes) or 'none'}"
+    raise SettingsError(f"{host.origin(key)}: {key}", alias, "no route has this alias", fix)
+
+
+def _directory(host: HostData) -> str:
+    directory = str(host.values.get("homeport_dir", "~/.homeport"))
+    if not directory.startswith(("/", "~/")) or len(Path(directory).parts) < 2:
+        raise _error(host, "homeport_dir", "it is not a path of its own", "Write ~/.homeport")
+    if any(character in directory for character in "\n\"'\\$`"):
+        raise _error(
+            host, "homeport_dir", "quotes, $, ` and \\ do not survive a shell", "Write ~/.homeport"
+        )
+    return directory.rstrip("/")
+
+
+def _engine(host: HostData) -> Engine:
+    value = host.values.get("engine", Engine.XLLAMACPP)
+    try:
+        return Engine(value)
+    except ValueError:
+        known = ", ".join(Engine)
+        raise _error(host, "engine", "there is no such engine", f"Known are {known}") from None
+
+
+def _error(host: HostData, key: str, problem: str, fix: str) -> SettingsError:
+    return SettingsError(f"{host.origin(key)}: {key}", host.values.get(key), problem, fix)
+
+
+def _name(kind: type | tuple[type, ...]) -> str:
+    names = {dict: "dictionary", list: "list", str: "text", int: "whole number", bool: "True/False"}
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(names.get(one, "None") for one in kinds)
