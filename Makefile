@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 PYINFRA := PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/pyinfra
-# The user's pip cache is left alone: `make untry` has to leave the machine as it was.
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-cache-dir \
+# `make untry` has to leave the machine as it was, so pip's cache stays out of the home, and so does
+# what rustup writes when pip asks rustc for its version.
+PIP := RUSTUP_HOME=$(VENV)/rustup $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-cache-dir \
 	--require-hashes --only-binary :all:
 
 export TRY_PORT

@@ -68,7 +68,10 @@ def present(environment: Environment, python: str) -> Commands:
     for lock in environment.locks:
         target = f"{environment.path}/{lock.name}"
         yield FileUploadCommand(str(lock), target)
+        # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
         yield StringCommand(
+            "export", StringCommand("RUSTUP_HOME=", QuoteString(f"{environment.path}/rustup"),
+                                    _separator=""), ";",
             QuoteString(environment.python), "-m pip install --quiet --no-cache-dir",
             "--disable-pip-version-check --require-hashes --no-deps --only-binary :all:",
             "-r", QuoteString(target), "||",
