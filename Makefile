@@ -5,7 +5,8 @@ VENV := .venv
 PYINFRA := PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/pyinfra
 # `make untry` has to leave the machine as it was, so pip's cache stays out of the home, and so does
 # what rustup writes when pip asks rustc for its version.
-PIP := RUSTUP_HOME=$(VENV)/rustup $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-cache-dir \
+export RUSTUP_HOME := $(VENV)/rustup
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-cache-dir \
 	--require-hashes --only-binary :all:
 
 export TRY_PORT

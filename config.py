@@ -1,4 +1,4 @@
-"""pyinfra's own configuration; pyinfra runs this first, before it reads inventory and group data."""
+"""pyinfra's own configuration: it runs this before it reads inventory and group data."""
 
 from pyinfra import config, state
 

@@ -21,10 +21,10 @@ if has_people:
 
 if target and fit(target, *checks):
     if "gpu_hosts" in host.groups:
-        gpu_host.apply(target)  # says that its server is not managed yet
+        gpu_host.apply(target=target)  # says that its server is not managed yet
 
     if serves_itself:
-        laptop.apply(target)  # engine, service, and a question that it has to answer
+        laptop.apply(target=target)  # engine, service, and a question that it has to answer
 
     if has_people:
-        workstation.apply(target)  # use-scripts, route settings, ~/.claude/settings.json, PATH
+        workstation.apply(target=target)  # use-scripts, settings.json, PATH

@@ -8,4 +8,4 @@ from homeport.roles import removal
 from homeport.target import current
 
 if target := current():
-    removal.apply(target)
+    removal.apply(target=target)

@@ -1,5 +1,7 @@
-# What hosts whose names start with @fake/ answer: a bare Linux machine with Python. They belong to
-# pyinfra's own @fake connector, which runs nothing; remove this file with the last of them.
+# What hosts whose names start with @fake/ answer: a bare Linux machine with Python and the weights.
+# They belong to pyinfra's own @fake connector, which runs nothing; remove this file with the last.
+import re
+
 fake_delay = 0
 fake_delay_jitter = 0
 fake_responses = {
@@ -13,4 +15,5 @@ fake_responses = {
         "venv=yes",
         "free_kib=200000000",
     ],
+    re.compile(r"size and time; f=\S+\.gguf"): "7380000000 bytes of 1790000000",
 }

@@ -29,7 +29,7 @@ COMPACTION_MARGIN = 13_000
 LARGEST_OUTPUT = 20_000
 
 #: What a client sends where a server asks for no token: without any, it would ask for a login.
-NO_TOKEN = "none-needed"
+NO_TOKEN = "none-needed"  # noqa: S105 - the opposite of a secret
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")

@@ -4,6 +4,7 @@ after the results each host gets its last lines.
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 import traceback
@@ -19,6 +20,8 @@ from . import report, settings
 from .model import SettingsError
 from .settings import HostData
 
+_NO_QUESTION = {"-y", "--yes", "--dry", "--json", "-h", "--help"}
+
 
 def install(state: State) -> None:
     """Check the user's files now, and every host's settings once the inventory is read.
@@ -27,11 +30,17 @@ def install(state: State) -> None:
     calls just there, is wrapped.
     """
     check_files()
+    check_terminal()
     init = state.init
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
         check(inventory, keywords.get("initial_limit"))
         init(inventory, *arguments, **keywords)
+        if state.should_raise_failed_hosts:
+            # Without -y pyinfra asks at each host that fails whether to go on. The others always
+            # go on: a laptop that is asleep is no reason to stop.
+            state.should_raise_failed_hosts = None
+            state.config.FAIL_PERCENT = None
         state.add_callback_handler(LastLines())
 
     state.init = check_and_init  # type: ignore[method-assign]
@@ -52,6 +61,14 @@ def check_files() -> None:
                 getattr(error, "lineno", None) or traceback.extract_tb(error.__traceback__)[-1][1]
             )
             stop([f"{file} line {line}: {type(error).__name__}: {getattr(error, 'msg', error)}"])
+
+
+def check_terminal() -> None:
+    """Exit where pyinfra would ask before it starts, and nobody is there to answer."""
+    runs = {Path(argument).name for argument in sys.argv[1:]} & {"deploy.py", "remove.py"}
+    asked = not _NO_QUESTION & set(sys.argv) and not os.environ.get("PYINFRA_YES")
+    if runs and asked and not sys.stdin.isatty():
+        stop(["There is no terminal to ask before hosts are changed. Add -y, or --dry to look."])
 
 
 def check(inventory: Inventory, limit: list[Host] | None) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.facts.files import File
 
 from .engines import llama_cpp
 from .engines.llama_cpp import LlamaServer
+from .facts.file import SizeAndTimeFact
 from .facts.host import HelpFact
 from .layout import expand
 from .model import FileWeights, HubWeights, PackagedWeights, Route
@@ -105,5 +105,4 @@ def _weights_version(route: Route, target: Target) -> str:
     """What is different when the weights are."""
     if isinstance(route.model.weights, PackagedWeights):
         return route.model.weights.sha256
-    found = host.get_fact(File, path=_model_path(route, target)) or {}
-    return f"{found.get('size')} bytes of {found.get('mtime')}"
+    return host.get_fact(SizeAndTimeFact, path=_model_path(route, target)) or "missing"

@@ -1,6 +1,6 @@
 """This machine with the embedded default, for `make try`: a small model from a Python package.
 
-Beside a real deployment it would clash with nothing but the port; `make try TRY_PORT=18081` moves it.
+Beside a real deployment only the port can clash; `make try TRY_PORT=18081` moves it.
 """
 
 import os

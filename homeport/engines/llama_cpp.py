@@ -20,9 +20,12 @@ PROMPT_CACHE_MIB = 1024
 
 #: The flags that serve_llama.py knows: those of `command_line` below, in their newest spelling.
 NEWEST_FLAGS = frozenset(
-    "--model --alias --host --port --ctx-size --parallel --n-gpu-layers --cache-type-k "
-    "--cache-type-v --flash-attn --load-mode --jinja --metrics --cache-ram --temp --top-p --top-k "
-    "--api-key-file --cors-origins".split()
+    {
+        *("--model", "--alias", "--host", "--port", "--ctx-size", "--parallel", "--n-gpu-layers"),
+        *("--cache-type-k", "--cache-type-v", "--flash-attn", "--load-mode", "--jinja"),
+        *("--metrics", "--cache-ram", "--temp", "--top-p", "--top-k", "--api-key-file"),
+        "--cors-origins",
+    }
 )
 
 

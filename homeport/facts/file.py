@@ -44,8 +44,23 @@ class FileStateFact(FactBase[FileState | None]):
         return FileState(mode=output[0], sha256=output[1].split()[0]) if len(output) == 2 else None
 
 
+class SizeAndTimeFact(FactBase[str | None]):
+    """Size and time of change of a file, links followed, as one text; None where there is none.
+
+    Enough to see that a large file is another one, without reading it.
+    """
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand(
+            ": homeport: size and time; f=", QuoteString(path), "; ",
+            '[ ! -f "$f" ] || stat -L -c "%s bytes of %Y" "$f" 2>/dev/null '
+            '|| stat -L -f "%z bytes of %m" "$f"',
+            _separator="",
+        )  # fmt: skip
+
+
 class FileContentFact(FactBase[FileContent]):
-    """The `FileContent` of a file of the user's; base64 keeps line ends and odd bytes as they are."""
+    """The `FileContent` of a file of the user's; base64 keeps line ends and odd bytes."""
 
     def command(self, path: str) -> StringCommand:
         return StringCommand(
@@ -61,21 +76,26 @@ class FileContentFact(FactBase[FileContent]):
             return FileContent(path, None, None)
         return FileContent(path, rest[0], base64.b64decode("".join(rest[1:])))
 
+    @staticmethod
+    def default() -> FileContent:
+        return FileContent("", None, None)
 
-class MissingDirectories(FactBase[list[str]]):
-    """Which of `paths`, parents first, are not there."""
+
+class DirectoriesFact(FactBase[dict[str, str]]):
+    """The modes, as in "700", of those of `paths` that are directories."""
 
     def command(self, paths: tuple[str, ...]) -> StringCommand:
         return StringCommand(
-            "for d in", *map(QuoteString, paths), '; do [ -d "$d" ] || echo "$d"; done'
-        )
+            "for f in", *map(QuoteString, paths),
+            f'; do [ ! -d "$f" ] || echo "$({_MODE}) $f"; done',
+        )  # fmt: skip
 
-    def process(self, output: list[str]) -> list[str]:
-        return output
+    def process(self, output: list[str]) -> dict[str, str]:
+        return {path: mode for mode, path in (line.split(" ", 1) for line in output)}
 
     @staticmethod
-    def default() -> list[str]:
-        return []
+    def default() -> dict[str, str]:
+        return {}
 
 
 class EntriesFact(FactBase[list[str]]):

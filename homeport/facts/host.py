@@ -34,7 +34,8 @@ elif systemctl --user show-environment >/dev/null 2>&1; then echo manager=system
 else echo manager=supervisord; fi
 for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
   path=$(command -v "$python") || continue
-  version=$("$path" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+  version=$("$path" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) \\
+    || continue
   echo "python=$path $version"
   "$path" -c 'import ensurepip, venv' 2>/dev/null && echo venv=yes || echo venv=no
   case $version in 3.[0-9].*) ;; *) break ;; esac
@@ -64,7 +65,7 @@ class Machine:
 
 
 class MachineFact(FactBase[Machine]):
-    """The `Machine`, in one command. Where several Pythons are there, the first that is new enough."""
+    """The `Machine`, in one command; of several Pythons the first that is new enough."""
 
     def command(self) -> str:
         return _MACHINE

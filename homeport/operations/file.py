@@ -12,10 +12,10 @@ from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from ..facts.file import (
+    DirectoriesFact,
     FileContentFact,
     FileState,
     FileStateFact,
-    MissingDirectories,
 )
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -45,9 +45,21 @@ def absent(path: str) -> Commands:
 
 
 @operation()
+def private_directories(paths: list[str]) -> Commands:
+    """Make directories that the user alone may enter, parents first."""
+    modes = host.get_fact(DirectoriesFact, paths=tuple(paths))
+    unfit = [path for path in paths if modes.get(path) != "700"]
+    if not unfit:
+        host.noop("all directories are there")
+    for path in unfit:
+        yield StringCommand("mkdir -p -m 700", QuoteString(path), "&& chmod 700", QuoteString(path))
+
+
+@operation()
 def directories(paths: list[str], record: str) -> Commands:
-    """Make directories outside homeport's own, parents first, and note in `record` which are new."""
-    missing = host.get_fact(MissingDirectories, paths=tuple(paths))
+    """Make directories outside homeport's own, parents first, and note the new ones in `record`."""
+    there = host.get_fact(DirectoriesFact, paths=tuple(paths)) if paths else {}
+    missing = [path for path in paths if path not in there]
     if not missing:
         host.noop("all directories are there")
     for path in missing:
@@ -61,8 +73,8 @@ def directories_absent(record: str) -> Commands:
     """Remove the directories that `directories` made, those that are empty."""
     content = host.get_fact(FileContentFact, path=record).content or b""
     paths = content.decode().splitlines()
-    missing = host.get_fact(MissingDirectories, paths=tuple(paths)) if paths else []
-    left = [path for path in reversed(paths) if path not in missing]
+    there = host.get_fact(DirectoriesFact, paths=tuple(paths)) if paths else {}
+    left = [path for path in reversed(paths) if path in there]
     if not left:
         host.noop("no directories were made")
     for path in left:

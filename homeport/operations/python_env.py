@@ -61,18 +61,19 @@ def present(environment: Environment, python: str) -> Commands:
     if host.get_fact(FileStateFact, path=mark):
         host.noop(f"{environment.path} is complete")
         return
+    # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
+    setting = StringCommand(
+        "export RUSTUP_HOME=", QuoteString(f"{environment.path}/rustup"), ";", _separator=""
+    )
     yield StringCommand(
-        "rm -rf", QuoteString(environment.path),
-        "&&", QuoteString(python), "-m venv", QuoteString(environment.path),
+        setting, "rm -rf", QuoteString(environment.path), "&&",
+        QuoteString(python), "-m venv", QuoteString(environment.path),
     )  # fmt: skip
     for lock in environment.locks:
         target = f"{environment.path}/{lock.name}"
         yield FileUploadCommand(str(lock), target)
-        # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
         yield StringCommand(
-            "export", StringCommand("RUSTUP_HOME=", QuoteString(f"{environment.path}/rustup"),
-                                    _separator=""), ";",
-            QuoteString(environment.python), "-m pip install --quiet --no-cache-dir",
+            setting, QuoteString(environment.python), "-m pip install --quiet --no-cache-dir",
             "--disable-pip-version-check --require-hashes --no-deps --only-binary :all:",
             "-r", QuoteString(target), "||",
             "{ echo", QuoteString(

@@ -128,9 +128,9 @@ def document_of(file: FileContent) -> dict[str, Any]:
 class _Record:
     def __init__(self, content: bytes | None) -> None:
         self.content = content
-        data = json.loads(content) if content else {"created": False, "additions": []}
-        self.created: bool = data["created"]
-        self.additions = tuple(Addition.from_json(one) for one in data["additions"])
+        data: dict[str, Any] = json.loads(content) if content else {}
+        self.created: bool = data.get("created", False)
+        self.additions = tuple(Addition.from_json(one) for one in data.get("additions", ()))
 
 
 def _read(path: str, layout: Layout) -> tuple[FileContent, _Record]:

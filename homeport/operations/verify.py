@@ -47,6 +47,7 @@ def answers(route: Route, python: str, token_path: str | None, supervised: Super
         ):
             host.log(f"  {line}")
         sentence = f"{route.alias} at {route.endpoint.url} {_verdict(route, found)}"
+        report.say(host, sentence)
         yield StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
         return
     report.say(
@@ -70,7 +71,7 @@ def reachable(route: Route, python: str | None, token_path: str | None) -> Comma
 
 @operation()
 def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
-    """Report question and answer, the client's answer where it is installed, and what to do next."""
+    """Report question and answer, what the client answers, and what to type next."""
     if not state.is_executing:
         return
     if found := host.connector_data.get(_key(route)):

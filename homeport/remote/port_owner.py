@@ -13,12 +13,12 @@ from glob import glob
 LISTEN = "0A"
 
 
-def sockets(port):
+def sockets(port: int) -> "set[str]":
     """The inodes of the listening sockets on `port`."""
-    found = set()
+    found: "set[str]" = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            with open(table) as lines:  # noqa: PTH123 - as small as can be, it travels in a command
+            with open(table) as lines:
                 rows = [line.split() for line in lines][1:]
         except OSError:
             continue
@@ -26,37 +26,37 @@ def sockets(port):
     return found
 
 
-def owner(inodes):
+def owner(inodes: "set[str]") -> "int | None":
     wanted = {"socket:[%s]" % inode for inode in inodes}
     for link in glob("/proc/[0-9]*/fd/*"):
         try:
-            if os.readlink(link) in wanted:  # noqa: PTH115
+            if os.readlink(link) in wanted:
                 return int(link.split("/")[2])
         except OSError:
             continue
     return None
 
 
-def command(pid):
+def command(pid: int) -> str:
     out = subprocess.run(
         ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return out.stdout.strip()
 
 
-def linux(port):
+def linux(port: int) -> "dict[str, object] | None":
     inodes = sockets(port)
     if not inodes:
         return None
     pid = owner(inodes)
     if pid is None:
         return {"pid": None, "command": "a process of another user"}
-    with open("/proc/%d/cmdline" % pid, "rb") as file:  # noqa: PTH123
+    with open("/proc/%d/cmdline" % pid, "rb") as file:
         words = file.read().decode(errors="replace").split("\0")
     return {"pid": pid, "command": " ".join(words).strip()}
 
 
-def lsof(port):
+def lsof(port: int) -> "dict[str, object] | None":
     out = subprocess.run(
         ["lsof", "-nP", "-iTCP:%d" % port, "-sTCP:LISTEN", "-t"],
         capture_output=True,
@@ -64,9 +64,9 @@ def lsof(port):
         check=False,
     )
     pids = out.stdout.split()
-    return {"pid": int(pids[0]), "command": command(pids[0])} if pids else None
+    return {"pid": int(pids[0]), "command": command(int(pids[0]))} if pids else None
 
 
 if __name__ == "__main__":
     port = int(sys.argv[1])
-    print(json.dumps(linux(port) if os.path.isdir("/proc/net") else lsof(port)))  # noqa: PTH112
+    print(json.dumps(linux(port) if os.path.isdir("/proc/net") else lsof(port)))

@@ -1,7 +1,8 @@
 """Ask a model server one real question, the way Claude Code would: one JSON object as the answer.
 
 usage: probe.py JSON, with url, alias, context (tokens), question (null: do not ask), max_tokens,
-timeout (seconds) and token_path (a file, or null). Prints {"state": ..., "detail": ...}; the state is one of
+timeout (seconds) and token_path (a file, or null). Prints {"state": ..., "detail": ...}, with a
+state of
     refused     nothing listens there
     loading     the server is up, the model is not
     token       the server takes another token
@@ -16,16 +17,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 
 class Found(Exception):
     """The state that was found."""
 
 
-def request(ask, path, body=None):
+def request(ask: "dict[str, Any]", path: str, body: "dict[str, Any] | None" = None) -> Any:
     headers = {"Content-Type": "application/json", "anthropic-version": "2023-06-01"}
     if ask["token_path"]:
-        with open(ask["token_path"]) as file:  # noqa: PTH123 - it travels in a command
+        with open(ask["token_path"]) as file:
             headers["Authorization"] = "Bearer " + file.read().strip()
     data = json.dumps(body).encode() if body else None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -47,7 +49,7 @@ def request(ask, path, body=None):
         raise Found("failed", str(error.reason)) from None
 
 
-def check_alias(ask):
+def check_alias(ask: "dict[str, Any]") -> None:
     models = json.load(request(ask, "/v1/models"))["data"]
     served = {model["id"]: model for model in models}
     if ask["alias"] not in served:
@@ -58,7 +60,7 @@ def check_alias(ask):
         raise Found("context", context)
 
 
-def question(ask):
+def question(ask: "dict[str, Any]") -> "dict[str, Any]":
     """Stream one answer; the rate counts from the first token to the last."""
     body = {
         "model": ask["alias"],
@@ -67,7 +69,8 @@ def question(ask):
         "messages": [{"role": "user", "content": ask["question"]}],
     }
     start = time.monotonic()
-    text, tokens, first = [], 0, None
+    text: "list[str]" = []
+    tokens, first = 0, None
     for line in request(ask, "/v1/messages", body):
         if not line.startswith(b"data:"):
             continue
@@ -92,7 +95,7 @@ def question(ask):
     }
 
 
-def main():
+def main() -> None:
     ask = json.loads(sys.argv[1])
     try:
         check_alias(ask)

@@ -15,5 +15,5 @@ def apply(target: Target) -> None:
         report.say(
             host,
             f"{route.alias}: this version does not manage the server at {route.endpoint.url}; "
-            f"serve {route.model.label} there under this name yourself",
+            f"serve {route.model.label} there under this name yourself, with the route's token",
         )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.facts.files import File
-from pyinfra.operations import files
 
-from ..facts.file import FileStateFact
+from ..facts.file import FileStateFact, SizeAndTimeFact
 from ..facts.host import OLDEST_PYTHON, Machine, PortOwnerFact, python_version
 from ..facts.service import RunningServiceFact
 from ..model import Route
@@ -27,7 +25,7 @@ from ..serving import (
 from ..settings import Engine
 from ..target import Target
 
-DIRECTORIES = ("", "bin", "env", "lib", "log", "routes", "service", "state")
+DIRECTORIES = ("", "env", "lib", "log", "service", "state")
 
 
 def problems(target: Target) -> list[str]:
@@ -43,11 +41,13 @@ def problems(target: Target) -> list[str]:
 @deploy("Laptop")
 def apply(target: Target) -> None:
     machine, layout = target.machine, target.layout
+    python = machine.python or "python3"  # problems() found one
     engine = environment(target)
-    for name in DIRECTORIES:
-        path = layout.path(name)
-        files.directory(name=f"Directory {path}", path=path, mode="700")
-    python_env.present(name="Install the engine", environment=engine, python=machine.python)
+    file.private_directories(
+        name=f"Directories in {layout.directory}",
+        paths=[layout.path(name) for name in DIRECTORIES],
+    )
+    python_env.present(name="Install the engine", environment=engine, python=python)
     file.write(
         name="Write the server program",
         path=layout.path("lib", PROGRAM.name),
@@ -56,11 +56,11 @@ def apply(target: Target) -> None:
     if machine.manager is Manager.SYSTEMD:
         service.lingering(name="Let services run without a login", layout=layout)
     for route in target.settings.serves:
-        _serve(route, target)
+        _serve(route, target, python)
     python_env.only(name="Remove older environments", environment=engine)
 
 
-def _serve(route: Route, target: Target) -> None:
+def _serve(route: Route, target: Target, python: str) -> None:
     machine, layout = target.machine, target.layout
     wanted = supervised(route, target)
     if route.endpoint.token:
@@ -90,7 +90,7 @@ def _serve(route: Route, target: Target) -> None:
     verify.answers(
         name=f"Ask {route.alias}",
         route=route,
-        python=machine.python,
+        python=python,
         token_path=server_token(route, target),
         supervised=wanted,
     )
@@ -145,7 +145,7 @@ def _disk_problem(target: Target) -> str | None:
 
 def _weights_problem(route: Route, target: Target) -> str | None:
     path = weights_path(route, target)
-    if path is None or host.get_fact(File, path=path):
+    if path is None or host.get_fact(SizeAndTimeFact, path=path):
         return None
     return (
         f"{route.alias}: there is no file {path}. Put the GGUF file of {route.model.label} there, "

@@ -6,17 +6,17 @@ import json
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.facts.files import File
-from pyinfra.operations import files
 
 from .. import claude_code, render
-from ..facts.file import FileContentFact
+from ..facts.file import FileContentFact, SizeAndTimeFact
 from ..facts.host import Machine
 from ..model import Route
 from ..operations import file, user_files, verify
 from ..operations.file import parents
 from ..serving import supervised
 from ..target import Target
+
+DIRECTORIES = ("", "bin", "routes", "state")
 
 
 def problems(target: Target) -> list[str]:
@@ -32,9 +32,10 @@ def problems(target: Target) -> list[str]:
 @deploy("Workstation")
 def apply(target: Target) -> None:
     settings, machine, layout = target.settings, target.machine, target.layout
-    for name in ("", "bin", "routes", "state"):
-        path = layout.path(name)
-        files.directory(name=f"Directory {path}", path=path, mode="700")
+    file.private_directories(
+        name=f"Directories in {layout.directory}",
+        paths=[layout.path(name) for name in DIRECTORIES],
+    )
     for route in settings.uses:
         _route(route, target)
     file.write(
@@ -104,7 +105,7 @@ def shell_files(machine: Machine) -> list[str]:
     A login bash reads the first there is of three; Debian's reads ~/.bashrc from there.
     """
     login = [f"{machine.home}/{name}" for name in (".bash_profile", ".bash_login", ".profile")]
-    first = next((path for path in login if host.get_fact(File, path=path)), None)
+    first = next((path for path in login if host.get_fact(SizeAndTimeFact, path=path)), None)
     if first is None and machine.kernel == "Darwin":
         first = login[0]
     found = [f"{machine.home}/.bashrc", f"{machine.home}/.zshrc", first]
