@@ -83,14 +83,16 @@ def merge(document: Json, wanted: Json, record: tuple[Addition, ...] = ()) -> Me
     ours: list[Addition] = []
     kept: list[str] = []
     for target in targets:
+        if _among(target, ours):
+            continue  # an item that is wanted twice
         if _holds(result, target):
-            if target in record:
+            if _among(target, record):
                 ours.append(target)
         elif _put(result, target, record):
             ours.append(target)
         else:
             kept.append(".".join(target.path))
-    _remove_all(result, [old for old in record if old not in targets])
+    _remove_all(result, [old for old in record if not _among(old, targets)])
     return Merged(result, tuple(ours), tuple(dict.fromkeys(kept)))
 
 
@@ -139,8 +141,7 @@ def _put(document: Json, target: Addition, record: tuple[Addition, ...]) -> bool
     parent = _find(document, tuple(parents))
     if not isinstance(parent, dict):
         return False
-    old = [Addition(target.path, "value", parent[key])] if key in parent else []
-    if old and not any(_same(o.to_json(), r.to_json()) for o in old for r in record):
+    if key in parent and not _among(Addition(target.path, "value", parent[key]), record):
         return False
     parent[key] = {"object": {}, "list": []}.get(target.kind, target.value)
     return True
@@ -173,6 +174,10 @@ def _find(document: Json, path: tuple[str, ...]) -> Any:
             return _MISSING
         found = found[key]
     return found
+
+
+def _among(addition: Addition, additions: Iterable[Addition]) -> bool:
+    return any(_same(addition.to_json(), other.to_json()) for other in additions)
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -44,7 +44,8 @@ class SettingsError(ValueError):
 
     def __init__(self, field: str, value: object, problem: str, fix: str) -> None:
         self.field, self.value, self.problem, self.fix = field, value, problem, fix
-        super().__init__(f"{field} is {value!r}: {problem}. {fix}.")
+        end = "" if fix.endswith("?") else "."
+        super().__init__(f"{field} is {value!r}: {problem}. {fix}{end}")
 
     def inside(self, outer: str) -> SettingsError:
         """The same error, with the place that `field` stands in put before it."""

@@ -1,0 +1,359 @@
+"""The use-scripts in real bash and real zsh: what they start, what they say, what they leave."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from homeport import claude_code, render
+from homeport.model import Endpoint, Route, Token
+
+from .conftest import Home, Server
+
+#: Prints every variable of the shell that is a user's, with a mark on those that are exported.
+SHOW = r"""
+show() {
+  for n in ANTHROPIC_API_KEY ANTHROPIC_MODEL ANTHROPIC_BASE_URL CLAUDE_CODE_SIMPLE NO_PROXY MINE; do
+    if eval "[ -n \"\${$n+x}\" ]"; then
+      e=; if printenv "$n" >/dev/null; then e=' exported'; fi
+      eval "printf '%s=%s%s\n' $n \"\$$n\" \"$e\""
+    fi
+  done
+}
+"""
+
+
+def env_of(output: str) -> dict[str, str]:
+    return dict(re.findall(r"^env:([^=]+)=(.*)$", output, re.MULTILINE))
+
+
+def args_of(output: str) -> list[str]:
+    return re.findall(r"^arg:(.*)$", output, re.MULTILINE)
+
+
+def test_sourced_from_any_directory(shell: str, home: Home, route: Route, server: Server) -> None:
+    home.install(route)
+    done = home.run(shell, 'cd /; source use-fable5.sh -p "a  b" \'$x\'; echo "status:$?"')
+    assert done.stderr == ""
+    settings = home.layout.route_settings(route)
+    assert args_of(done.stdout) == ["--settings", settings, "-p", "a  b", "$x"]
+    assert "status:7" in done.stdout
+    expected = claude_code.environment(route)
+    assert {name: env_of(done.stdout).get(name) for name in expected} == expected
+    assert server.token == "Bearer geheimes-token-123"
+
+
+def test_run_directly_leaves_the_shell_untouched(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    done = home.run(shell, 'use-fable5.sh one; echo "status:$?"; env | sed "s/^/after:/"')
+    assert args_of(done.stdout)[-1] == "one"
+    assert env_of(done.stdout)["ANTHROPIC_MODEL"] == "claude-fable5"
+    assert "status:7" in done.stdout
+    assert "after:ANTHROPIC" not in done.stdout
+    assert "after:HOMEPORT" not in done.stdout
+
+
+def test_there_and_back_again(shell: str, home: Home, route: Route, other: Route) -> None:
+    home.install(route)
+    home.install(other)
+    server_serves_both = "source use-fable5.sh; source use-other.sh; source use-fable5.sh"
+    script = f"""
+    {SHOW}
+    export ANTHROPIC_API_KEY=sk-ant-mine ANTHROPIC_MODEL='a  "b" $c' NO_PROXY=example.com
+    CLAUDE_CODE_SIMPLE=not-exported
+    MINE=1
+    show > before
+    set | sed 's/=.*//' | sort > names-before
+    {{ {server_serves_both}; }} >/dev/null
+    source use-anthropic.sh
+    show > after
+    set | sed 's/=.*//' | sort > names-after
+    """
+    done = home.run(shell, script)
+    assert "back to Anthropic" in done.stderr
+    before, after = ((home.path / name).read_text() for name in ("before", "after"))
+    assert after == before
+    assert "sk-ant-mine exported" in after
+    assert "not-exported\n" in after
+    names = [set((home.path / f"names-{when}").read_text().split()) for when in ("before", "after")]
+    assert not [name for name in names[1] - names[0] if "homeport" in name.lower()]
+
+
+@pytest.fixture(autouse=True)
+def serve_both(server: Server) -> None:
+    server.served = ["claude-fable5", "claude-other"]
+
+
+def test_a_real_key_is_put_aside_and_shown_to_nobody(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    done = home.run(shell, "source use-fable5.sh", ANTHROPIC_API_KEY="sk-ant-mine")
+    assert env_of(done.stdout)["ANTHROPIC_API_KEY"] == ""
+    assert "sk-ant-mine" not in done.stdout
+
+
+def test_switching_leaves_nothing_of_the_other_route(
+    shell: str, home: Home, route: Route, other: Route
+) -> None:
+    home.install(route)
+    home.install(other)
+    done = home.run(shell, "source use-fable5.sh >/dev/null; source use-other.sh")
+    env = env_of(done.stdout)
+    assert env["ANTHROPIC_MODEL"] == "claude-other"
+    assert "CLAUDE_CODE_SIMPLE" not in env, "only the small model's route sets it"
+    assert env["NO_PROXY"] == "127.0.0.1"
+
+
+def test_way_back_after_exports_by_hand_keeps_the_key(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    done = home.run(
+        shell,
+        "source use-anthropic.sh; env | sed 's/^/env:/'",
+        ANTHROPIC_BASE_URL="http://elsewhere",
+        ANTHROPIC_AUTH_TOKEN="dummy",
+        ANTHROPIC_API_KEY="sk-ant-mine",
+    )
+    assert "ANTHROPIC_BASE_URL" not in env_of(done.stdout)
+    assert "ANTHROPIC_AUTH_TOKEN" not in env_of(done.stdout)
+    assert env_of(done.stdout)["ANTHROPIC_API_KEY"] == "sk-ant-mine"
+
+
+def test_way_back_without_a_route_changes_nothing(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    done = home.run(shell, "source use-anthropic.sh; env | sed 's/^/env:/'", ANTHROPIC_MODEL="opus")
+    assert env_of(done.stdout)["ANTHROPIC_MODEL"] == "opus"
+
+
+def test_way_back_run_directly(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    script = "source use-fable5.sh >/dev/null; use-anthropic.sh hello"
+    done = home.run(shell, script, ANTHROPIC_API_KEY="sk-ant-mine")
+    assert args_of(done.stdout) == ["hello"]
+    assert not [name for name in env_of(done.stdout) if name.startswith("ANTHROPIC")]
+
+
+def test_way_back_warns_of_settings_that_beat_it(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    (home.path / ".claude").mkdir()
+    settings = home.path / ".claude" / "settings.json"
+    settings.write_text('{"env": {"ANTHROPIC_BASE_URL": "http://x"}}')
+    assert "beats this shell" in home.run(shell, "source use-anthropic.sh").stderr
+
+
+@pytest.mark.parametrize("options", ["set -eu", "set -u", "set -e", "set -o noclobber", "set -f"])
+def test_strict_shells(shell: str, options: str, home: Home, route: Route) -> None:
+    home.install(route)
+    script = f"{options}; source use-fable5.sh x || true; source use-anthropic.sh; echo reached"
+    done = home.run(shell, script)
+    assert "reached" in done.stdout, done.stderr
+    assert args_of(done.stdout)[-1] == "x"
+
+
+@pytest.mark.parametrize("option", ["ksh_arrays", "sh_word_split", "no_nomatch", "glob_subst"])
+def test_zsh_options(option: str, home: Home, route: Route, needs: Callable[..., None]) -> None:
+    needs("zsh")
+    home.install(route)
+    script = f"setopt {option}; source use-fable5.sh x; source use-anthropic.sh; setopt; echo done"
+    done = home.run("zsh", script)
+    assert option.removeprefix("no_").replace("_", "") in done.stdout
+    assert args_of(done.stdout)[-1] == "x", done.stderr
+
+
+def states(server: Server) -> dict[str, Callable[[], None]]:
+    def loading() -> None:
+        server.status = 503
+
+    def token() -> None:
+        server.status = 401
+
+    def alias() -> None:
+        server.served = ["claude-glm", "gpt"]
+
+    def stranger() -> None:
+        server.status = 404
+
+    def silent() -> None:
+        server.delay.clear()
+
+    def refused() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return {
+        "loading": loading,
+        "token": token,
+        "alias": alias,
+        "stranger": stranger,
+        "silent": silent,
+        "refused": refused,
+    }
+
+
+SENTENCES = {
+    "loading": "still loading the model. Try again in a moment",
+    "token": "takes another token. Run the deploy again",
+    "alias": "does not serve this name, but claude-glm gpt . Run the deploy again",
+    "stranger": "answers HTTP 404, so it is not a model server",
+    "silent": "did not answer within 2 s",
+    "refused": "nothing listens at http://127.0.0.1:{port}; start it: GO",
+}
+
+
+@pytest.mark.parametrize("probe", ["curl", "python3"])
+@pytest.mark.parametrize("state", SENTENCES)
+def test_each_state_of_the_server_is_one_line_with_the_fix(
+    shell: str,
+    state: str,
+    probe: str,
+    home: Home,
+    route: Route,
+    server: Server,
+    tmp_path: Path,
+    needs: Callable[..., None],
+) -> None:
+    needs(probe)
+    home.install(route)
+    port = server.port
+    states(server)[state]()
+    path = only_programs(tmp_path / "path", probe)
+    started = time.monotonic()
+    done = home.run(shell, "source use-fable5.sh; echo status:$?; env", path=path)
+    assert time.monotonic() - started < 5
+    assert "status:1" in done.stdout
+    assert "arg:" not in done.stdout, "claude was started all the same"
+    assert "ANTHROPIC" not in done.stdout, "the shell was changed all the same"
+    assert done.stderr.startswith("homeport: claude-fable5: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert SENTENCES[state].format(port=port) in done.stderr
+
+
+def only_programs(folder: Path, probe: str) -> str:
+    """A PATH with a minimal system's programs, and one of the two that can ask a server."""
+    folder.mkdir()
+    for name in ("cat", "tr", "printenv", "env", "grep", "cut", "head", "bash", "sed", "sh", "awk"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    real = sys.executable if probe == "python3" else shutil.which(probe)
+    (folder / probe).symlink_to(str(real))
+    return str(folder)
+
+
+def test_unknown_host(shell: str, home: Home, route: Route, needs: Callable[..., None]) -> None:
+    needs("curl")
+    endpoint = Endpoint("no-such-host.invalid", 8000, Token("t"))
+    home.install(replace(route, endpoint=endpoint))
+    done = home.run(shell, "source use-fable5.sh")
+    assert "this machine knows no host no-such-host.invalid" in done.stderr
+
+
+def test_neither_curl_nor_python(shell: str, home: Home, route: Route, tmp_path: Path) -> None:
+    home.install(route)
+    path = only_programs(tmp_path / "path", "true")
+    done = home.run(shell, "source use-fable5.sh x", path=path)
+    assert "the server was not checked" in done.stderr
+    assert args_of(done.stdout)[-1] == "x"
+
+
+def test_a_proxy_does_not_come_between(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    proxy = "http://127.0.0.1:9"
+    done = home.run(
+        shell, "source use-fable5.sh x", http_proxy=proxy, HTTP_PROXY=proxy, NO_PROXY="a"
+    )
+    assert args_of(done.stdout)[-1] == "x", done.stderr
+    assert env_of(done.stdout)["NO_PROXY"] == "a,127.0.0.1"
+    assert env_of(done.stdout)["no_proxy"] == "127.0.0.1"
+
+
+def test_claude_is_not_installed(shell: str, home: Home, route: Route, tmp_path: Path) -> None:
+    home.install(route)
+    (home.programs / "claude").unlink()
+    done = home.run(
+        shell, "source use-fable5.sh; echo status:$?", only_programs(tmp_path / "p", "curl")
+    )
+    assert "npm install -g @anthropic-ai/claude-code" in done.stderr
+    assert "status:127" in done.stdout
+
+
+def test_files_of_another_user(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    Path(home.layout.token(route)).unlink()
+    assert "cannot be read" in home.run(shell, "source use-fable5.sh").stderr
+
+
+def test_the_token_is_in_no_command_line(home: Home, route: Route, server: Server) -> None:
+    """While the server lets the script wait, every process's command line is read."""
+    if not Path("/proc").is_dir():
+        pytest.skip("needs /proc to see other processes' command lines")
+    home.install(route)
+    server.delay.clear()
+    thread = threading.Thread(target=lambda: home.run("bash", "source use-fable5.sh"))
+    thread.start()
+    time.sleep(1)
+    lines = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if readable(file)]
+    server.delay.set()
+    thread.join()
+    assert any(b"/v1/models" in line for line in lines), "the script was not caught at it"
+    assert not any(b"geheimes-token" in line for line in lines)
+
+
+def readable(file: Path) -> bool:
+    try:
+        file.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def test_shellcheck(home: Home, route: Route, other: Route, tmp_path: Path) -> None:
+    network = replace(route, endpoint=Endpoint("glm-host", 8000, Token("t"), tls=True))
+    scripts = [render.use_route(one, home.layout, "start it") for one in (route, other, network)]
+    scripts.append(render.use_anthropic(home.layout, (route, other)))
+    for number, script in enumerate(scripts):
+        file = tmp_path / f"{number}.sh"
+        file.write_bytes(script)
+        checker = Path(sys.executable).parent / "shellcheck"
+        done = subprocess.run(
+            [checker, "--shell=bash", "--norc", file], capture_output=True, text=True
+        )
+        assert done.stdout == "" and done.returncode == 0, done.stdout
+
+
+#: What bash 3.2 (macOS) does not have; each is a pattern in a rendered script.
+NEWER_THAN_BASH_3_2 = {
+    "associative array": r"declare -A|local -A",
+    "case change": r"\$\{\w+(,,|\^\^|,|\^)",
+    "mapfile": r"\bmapfile\b|\breadarray\b",
+    "|& or &>>": r"\|&|&>>",
+    "negative index": r"\$\{\w+\[-",
+    "${var@Q}": r"\$\{\w+@",
+    "-v test": r"\[\[? -v ",
+    "${x:-1: -1}": r"\$\{\w+: -",
+    "coproc": r"\bcoproc\b",
+    "printf -v array, %(time)T": r"printf -v|%\(",
+    "nameref": r"declare -n|local -n",
+    ";& in case": r";&|;;&",
+}
+
+
+def test_nothing_newer_than_bash_3_2(home: Home, route: Route) -> None:
+    for script in (
+        render.use_route(route, home.layout, "start it"),
+        render.use_anthropic(home.layout, (route,)),
+    ):
+        for name, pattern in NEWER_THAN_BASH_3_2.items():
+            assert not re.search(pattern, script.decode()), name
+
+
+def test_scripts_hold_no_token(home: Home, route: Route) -> None:
+    home.install(route)
+    assert "geheimes" not in Path(home.layout.script(route)).read_text()
+    assert os.access(home.layout.script(route), os.X_OK)

@@ -1,0 +1,170 @@
+"""Alias, port, context and token, parsed back out of every artefact, are the same in each."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import plistlib
+import re
+import shlex
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeport import claude_code, render
+from homeport.catalog import MODELS
+from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer, flags_in_help
+from homeport.layout import Layout
+from homeport.model import NO_TOKEN, WORK_CONTEXT, Endpoint, Route, Token
+from homeport.remote import serve_llama
+from homeport.service import DIGEST_VARIABLE, Manager, Service
+
+LAYOUT = Layout.under("/home/jörg o'x 100%", "~/.homeport")
+
+ROUTES = st.builds(
+    lambda alias, context, port, token: Route(
+        replace(MODELS["gemma-4-12b-coder"], alias=alias, context=context),
+        Endpoint("localhost", port, token),
+    ),
+    alias=st.from_regex(r"claude-[a-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True).filter(
+        lambda alias: alias != "claude-anthropic"
+    ),
+    context=st.integers(WORK_CONTEXT, 262_144),
+    port=st.integers(1, 65_535),
+    token=st.none() | st.from_regex(r"[A-Za-z0-9._~+/=:-]{1,40}", fullmatch=True).map(Token),
+)
+
+
+def command_of(route: Route) -> list[str]:
+    token_path = LAYOUT.server_token(route) if route.endpoint.token else None
+    server = LlamaServer(route, "/models/a b.gguf", token_path)
+    return ["/opt/my engine/python", *server.command_line(NEWEST_FLAGS)]
+
+
+def service_of(route: Route) -> Service:
+    return Service(f"homeport.{route.alias}", "a model", tuple(command_of(route)), "/l o g")
+
+
+def check_command(command: list[str], route: Route) -> None:
+    """The server's own parser reads the handshake back out of its command line."""
+    options = serve_llama.arguments(command[1:])
+    assert options.alias == route.alias
+    assert options.port == route.endpoint.port
+    assert options.ctx_size == route.model.context
+    assert options.host == "127.0.0.1"
+    assert (options.api_key_file is None) == (route.endpoint.token is None)
+
+
+@given(ROUTES)
+def test_command_line(route: Route) -> None:
+    check_command(command_of(route), route)
+
+
+@given(ROUTES)
+def test_systemd_unit(route: Route) -> None:
+    unit = render.definition(service_of(route), Manager.SYSTEMD, "/u").decode()
+    parser = configparser.RawConfigParser(strict=True)
+    parser.read_string(unit)
+    line = parser["Service"]["ExecStart"].replace("%%", "%").replace("$$", "$")
+    check_command(shlex.split(line), route)
+    assert parser["Service"]["Environment"] == f"{DIGEST_VARIABLE}={service_of(route).digest}"
+
+
+@given(ROUTES)
+def test_launchd_agent(route: Route) -> None:
+    agent = plistlib.loads(render.definition(service_of(route), Manager.LAUNCHD, "/p"))
+    check_command(agent["ProgramArguments"], route)
+    assert agent["EnvironmentVariables"] == {DIGEST_VARIABLE: service_of(route).digest}
+    assert agent["Label"] == f"homeport.{route.alias}"
+
+
+@given(ROUTES)
+def test_supervisord_configuration(route: Route) -> None:
+    text = render.definition(service_of(route), Manager.SUPERVISORD, "/c").decode()
+    parser = configparser.RawConfigParser(strict=True)
+    parser.read_string(text)
+    program = parser[f"program:homeport.{route.alias}"]
+    check_command(shlex.split(program["command"].replace("%%", "%")), route)
+    assert program["environment"] == f'{DIGEST_VARIABLE}="{service_of(route).digest}"'
+
+
+@given(ROUTES)
+def test_client_settings(route: Route) -> None:
+    settings = json.loads(json.dumps(claude_code.route_settings(route)))
+    env = settings["env"]
+    assert env["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{route.endpoint.port}"
+    assert env["ANTHROPIC_API_KEY"] == ""
+    assert env["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == str(route.model.context)
+    models = [value for name, value in env.items() if name.endswith("_MODEL")]
+    assert models == [route.alias] * 6
+    assert env["ANTHROPIC_AUTH_TOKEN"] == (
+        route.endpoint.token.value if route.endpoint.token else NO_TOKEN
+    )
+    assert [option["model"] for option in settings["modelPicker"]["options"]] == [route.alias]
+
+
+@given(ROUTES)
+def test_use_script(route: Route) -> None:
+    script = render.use_route(route, LAYOUT, "start it: x").decode()
+    exports = dict(re.findall(r"^  export ([A-Z_]+)=(.*)$", script, re.MULTILINE))
+    exported = {name: "".join(shlex.split(value)) for name, value in exports.items()}
+    expected = claude_code.environment(route)
+    assert exported.pop("ANTHROPIC_AUTH_TOKEN") == "$token"
+    assert exported.pop("HOMEPORT_ROUTE") == route.alias
+    assert exported.pop("NO_PROXY").endswith(",}127.0.0.1")
+    expected.pop("ANTHROPIC_AUTH_TOKEN")
+    assert exported == expected
+    if route.endpoint.token and len(route.endpoint.token.value) > 20:
+        assert route.endpoint.token.value not in script
+
+
+@given(ROUTES)
+def test_the_way_back_knows_every_variable(route: Route) -> None:
+    assert set(claude_code.environment(route)) <= set(claude_code.VARIABLES)
+    script = render.use_anthropic(LAYOUT, (route,)).decode()
+    for name in (*claude_code.VARIABLES, "HOMEPORT_ROUTE"):
+        assert re.search(rf"\b{name}\b", script)
+
+
+def test_a_small_model_makes_the_client_simple() -> None:
+    small = Route(MODELS["smollm2-135m"], Endpoint("localhost", 1))
+    assert claude_code.environment(small)["CLAUDE_CODE_SIMPLE"] == "1"
+    assert "CLAUDE_CODE_SIMPLE" in claude_code.VARIABLES
+
+
+def test_any_change_of_what_is_served_is_a_change_of_the_service() -> None:
+    route = Route(MODELS["gemma-4-12b-coder"], Endpoint("localhost", 1))
+    base = service_of(route)
+    others = [
+        service_of(replace(route, model=replace(route.model, context=70_000))),
+        service_of(replace(route, endpoint=Endpoint("localhost", 2))),
+        replace(base, inputs=("other weights",)),
+    ]
+    assert len({one.digest for one in (base, *others)}) == 4
+    assert replace(base, description="other words").digest == base.digest
+
+
+def test_flags_follow_the_server() -> None:
+    route = Route(MODELS["gemma-4-12b-coder"], Endpoint("localhost", 1))
+    server = LlamaServer(route, "/m.gguf")
+    old = flags_in_help("  -m, --model FNAME  model\n  --no-mmap   do not map\n --ctx-size N")
+    assert old == {"--model", "--no-mmap", "--ctx-size"}
+    assert "--no-mmap" in server.command_line(old)
+    assert "--load-mode" not in server.command_line(old)
+    assert "--cache-ram" not in server.command_line(old)
+    assert "--no-mmap" not in server.command_line(NEWEST_FLAGS)
+
+
+def test_the_guides_flags_are_served() -> None:
+    line = " ".join(command_of(Route(MODELS["gemma-4-12b-coder"], Endpoint("localhost", 18080))))
+    for part in (
+        "--alias claude-fable5",
+        "--ctx-size 65536",
+        "--n-gpu-layers 99",
+        "--cache-type-k q8_0 --cache-type-v q8_0",
+        "--flash-attn on",
+        "--temp 1 --top-p 0.95 --top-k 64",
+        "--host 127.0.0.1 --port 18080",
+    ):
+        assert part in line
