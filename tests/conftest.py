@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,7 +21,7 @@ settings.load_profile("homeport")
 IN_CI = bool(os.environ.get("CI"))
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the test for `reason`, or fail it in CI."""
     if IN_CI:
         pytest.fail(f"in CI nothing may be missing: {reason}")
@@ -44,3 +47,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def loopback_namespace() -> Iterator[tuple[str, ...]]:
+    """A network namespace with loopback only: the words that run a command in it."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        missing("network namespaces need root and iproute2")
+    name = f"homeport-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield ("ip", "netns", "exec", name)
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
