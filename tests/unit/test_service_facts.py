@@ -1,0 +1,87 @@
+"""What the three service managers say is read right."""
+
+from __future__ import annotations
+
+import pytest
+
+from homeport.facts.host import MachineFact
+from homeport.facts.service import RunningService, RunningServiceFact
+from homeport.service import Manager
+
+SYSTEMD = ["MainPID=4711", "NeedDaemonReload=no", "UnitFileState=enabled", "digest=abc123"]
+
+# As `launchctl print gui/501/homeport.claude-fable5` puts it on macOS 14, shortened.
+LAUNCHD = """gui/501/homeport.claude-fable5 = {
+	active count = 1
+	path = /Users/anna/Library/LaunchAgents/homeport.claude-fable5.plist
+	type = LaunchAgent
+	state = running
+
+	program = /Users/anna/.homeport/env/1/bin/python
+	arguments = {
+		/Users/anna/.homeport/env/1/bin/python
+	}
+
+	inherited environment = {
+		SSH_AUTH_SOCK => /private/tmp/com.apple.launchd.x/Listeners
+	}
+
+	environment = {
+		HOMEPORT_DIGEST => 0123456789abcdef
+		XPC_SERVICE_NAME => homeport.claude-fable5
+	}
+
+	runs = 1
+	pid = 4711
+	last exit code = (never exited)
+}""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("output", "running"),
+    [
+        (SYSTEMD, RunningService(4711, "abc123", True)),
+        (
+            ["MainPID=0", "NeedDaemonReload=no", "UnitFileState=enabled"],
+            RunningService(current=True),
+        ),
+        ([*SYSTEMD[:1], "NeedDaemonReload=yes", *SYSTEMD[2:]], RunningService(4711, "abc123")),
+        (["MainPID=0", "NeedDaemonReload=no", "UnitFileState="], RunningService()),
+        (["MainPID=5", "digest=x", "UnitFileState=enabled"], RunningService(5, "x", True)),
+        (["UnitFileState=enabled"], RunningService(current=True)),
+        (LAUNCHD, RunningService(4711, "0123456789abcdef", True)),
+        (
+            [line for line in LAUNCHD if "pid =" not in line],
+            RunningService(None, "0123456789abcdef", True),
+        ),
+    ],
+)
+def test_running_service(output: list[str], running: RunningService) -> None:
+    assert RunningServiceFact().process(output) == running
+
+
+def test_nothing_is_known_of_the_service() -> None:
+    assert RunningServiceFact.default() == RunningService()
+
+
+def test_machine() -> None:
+    machine = MachineFact().process(
+        [
+            "home=/Users/anna b",
+            "kernel=Darwin",
+            "machine=arm64",
+            "uid=501",
+            "manager=launchd",
+            "python=/usr/bin/python3 3.9.6",
+            "venv=yes",
+            "python=/opt/homebrew/bin/python3.13 3.13.1",
+            "venv=no",
+            "free_kib=1000",
+            "claude=/opt/homebrew/bin/claude",
+        ]
+    )
+    assert machine.manager is Manager.LAUNCHD
+    assert (machine.python, machine.python_version) == ("/opt/homebrew/bin/python3.13", (3, 13, 1))
+    assert not machine.venv
+    assert machine.free == 1_024_000
+    assert machine.llama_server is None
