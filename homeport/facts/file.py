@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, Host, QuoteString, StringCommand
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SizeAndTimeFact(FactBase[str | None]):
         )  # fmt: skip
 
 
-class FileContentFact(FactBase[FileContent]):
+class FileContentFact(FactBase[FileContent | None]):
     """The `FileContent` of a file of the user's; base64 keeps line ends and odd bytes."""
 
     def command(self, path: str) -> StringCommand:
@@ -76,9 +76,10 @@ class FileContentFact(FactBase[FileContent]):
             return FileContent(path, None, None)
         return FileContent(path, rest[0], base64.b64decode("".join(rest[1:])))
 
-    @staticmethod
-    def default() -> FileContent:
-        return FileContent("", None, None)
+
+def read(host: Host, path: str) -> FileContent:
+    """The file at `path`, and one without content where the host says nothing of it."""
+    return host.get_fact(FileContentFact, path=path) or FileContent(path, None, None)
 
 
 class DirectoriesFact(FactBase[dict[str, str]]):

@@ -13,9 +13,9 @@ from pyinfra.api.command import PyinfraCommand
 
 from ..facts.file import (
     DirectoriesFact,
-    FileContentFact,
     FileState,
     FileStateFact,
+    read,
 )
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -71,7 +71,7 @@ def directories(paths: list[str], record: str) -> Commands:
 @operation()
 def directories_absent(record: str) -> Commands:
     """Remove the directories that `directories` made, those that are empty."""
-    content = host.get_fact(FileContentFact, path=record).content or b""
+    content = read(host, record).content or b""
     paths = content.decode().splitlines()
     there = host.get_fact(DirectoriesFact, paths=tuple(paths)) if paths else {}
     left = [path for path in reversed(paths) if path in there]

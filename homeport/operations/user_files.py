@@ -10,7 +10,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import merge, report, shell_line
-from ..facts.file import FileContent, FileContentFact
+from ..facts.file import FileContent, read
 from ..layout import Layout
 from ..merge import Addition, JsonError
 from .file import Commands, replace_commands
@@ -69,7 +69,7 @@ def settings_unmerged(path: str, layout: Layout) -> Commands:
         yield _fail(str(error))
         return
     left = merge.unmerge(document, record.additions)
-    original = host.get_fact(FileContentFact, path=_original(path, layout))
+    original = read(host, _original(path, layout))
     if record.created and left == {}:
         yield StringCommand("rm -f", QuoteString(file.path))
     elif left != document:
@@ -83,7 +83,7 @@ def settings_unmerged(path: str, layout: Layout) -> Commands:
 @operation()
 def line_present(path: str, layout: Layout) -> Commands:
     """End the shell's start-up file `path` with the line that puts homeport's bin on the PATH."""
-    file = host.get_fact(FileContentFact, path=path)
+    file = read(host, path)
     text = (file.content or b"").decode(errors="surrogateescape")
     wanted = shell_line.line(layout.bin, layout.name)
     new = shell_line.add(text, wanted, layout.name)
@@ -98,13 +98,13 @@ def line_present(path: str, layout: Layout) -> Commands:
 @operation()
 def line_absent(path: str, layout: Layout) -> Commands:
     """Take that line out again, and the file with it where homeport made it and it is empty."""
-    file = host.get_fact(FileContentFact, path=path)
+    file = read(host, path)
     text = (file.content or b"").decode(errors="surrogateescape")
     new = shell_line.remove(text, layout.name)
     if new == text:
         host.noop(f"{path} holds nothing of ours")
         return
-    created = host.get_fact(FileContentFact, path=layout.created_files).content or b""
+    created = read(host, layout.created_files).content or b""
     if not new and path in created.decode().splitlines():
         yield StringCommand("rm -f", QuoteString(file.path))
     else:
@@ -134,8 +134,8 @@ class _Record:
 
 
 def _read(path: str, layout: Layout) -> tuple[FileContent, _Record]:
-    record = host.get_fact(FileContentFact, path=_record(path, layout))
-    return host.get_fact(FileContentFact, path=path), _Record(record.content)
+    record = read(host, _record(path, layout))
+    return read(host, path), _Record(record.content)
 
 
 def _write(file: FileContent, text: str) -> Commands:

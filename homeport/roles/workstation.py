@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from .. import claude_code, render
-from ..facts.file import FileContentFact, SizeAndTimeFact
+from ..facts.file import SizeAndTimeFact, read
 from ..facts.host import Machine
 from ..model import Route
 from ..operations import file, user_files, verify
@@ -21,7 +21,7 @@ DIRECTORIES = ("", "bin", "routes", "state")
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
-    content = host.get_fact(FileContentFact, path=target.layout.claude_settings)
+    content = read(host, target.layout.claude_settings)
     try:
         user_files.document_of(content)
     except user_files.Damaged as error:
