@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -16,6 +17,8 @@ from hypothesis import HealthCheck, settings
 # Other tests run beside these, and some of them start a model server.
 settings.register_profile("homeport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("homeport")
+
+CLIENT = Path(__file__).parent / "client"
 
 #: Set in CI, where a missing tool is a failure; on anybody's own machine the test is skipped.
 IN_CI = bool(os.environ.get("CI"))
@@ -61,3 +64,13 @@ def loopback_namespace() -> Iterator[tuple[str, ...]]:
         yield ("ip", "netns", "exec", name)
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def installed_client() -> Path:
+    """The pinned Claude Code, from tests/client/package-lock.json."""
+    claude = CLIENT / "node_modules" / ".bin" / "claude"
+    if not claude.exists():
+        if shutil.which("npm") is None:
+            missing("npm is not installed")
+        subprocess.run(["npm", "ci", "--silent"], cwd=CLIENT, check=True, timeout=300)
+    return claude

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from homeport.settings import ROOT
-
 from .. import conftest
 from .conftest import HOME_NAME, Machine, Run, copy_project, wait_until
 
@@ -23,8 +21,6 @@ pytestmark = [
     pytest.mark.xdist_group("try"),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc"),
 ]
-
-CLIENT = ROOT / "tests" / "client"
 
 #: A settings file with an order, an indentation and keys of its own.
 USER_SETTINGS = """{
@@ -217,7 +213,7 @@ def test_what_concerns_the_server_restarts_it_once(machine: Machine) -> None:
 
 def test_the_real_client_answers_with_no_network_but_loopback(machine: Machine) -> None:
     """The deploy itself asks the client, through the script, in a namespace of its own."""
-    claude = installed_client()
+    claude = conftest.installed_client()
     machine.end_servers()
     with conftest.loopback_namespace() as enter:
         machine.prefix, machine.path = enter, f"{claude.parent}:{machine.path}"
@@ -234,7 +230,7 @@ def test_the_real_client_answers_with_no_network_but_loopback(machine: Machine) 
 
 def test_the_real_client_through_the_sourced_script(machine: Machine) -> None:
     """An env block in the user's settings that leads elsewhere does not win."""
-    claude = installed_client()
+    claude = conftest.installed_client()
     machine.end_servers()
     settings = machine.home / ".claude" / "settings.json"
     before = settings.read_text()
@@ -259,16 +255,6 @@ def test_the_real_client_through_the_sourced_script(machine: Machine) -> None:
     for path in (machine.home / ".claude").iterdir():
         if path.name != "settings.json":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def installed_client() -> Path:
-    """The pinned Claude Code, from tests/client/package-lock.json."""
-    claude = CLIENT / "node_modules" / ".bin" / "claude"
-    if not claude.exists():
-        if shutil.which("npm") is None:
-            conftest.missing("npm is not installed")
-        subprocess.run(["npm", "ci", "--silent"], cwd=CLIENT, check=True, timeout=300)
-    return claude
 
 
 def test_untry_leaves_the_machine_as_it_was(tried: Tried) -> None:

@@ -1,0 +1,79 @@
+"""A server that answers one fixed text as an Anthropic stream, and logs each request as JSON.
+
+usage: stub_server.py PORT ALIAS LOG. Strict: a path that no server of ours has is logged and 404.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ALIAS, LOG = sys.argv[2], Path(sys.argv[3])
+
+
+def events(model: str) -> list[dict[str, Any]]:
+    message: dict[str, Any] = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "usage": {"input_tokens": 10, "output_tokens": 1},
+    }
+    text = {"type": "text", "text": ""}
+    delta = {"type": "text_delta", "text": "stub says hello"}
+    return [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": text},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 4},
+        },
+        {"type": "message_stop"},
+    ]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.log(None)
+        known = self.path.split("?")[0] == "/v1/models"
+        self.answer(200 if known else 404, json.dumps({"data": [{"id": ALIAS}]}))
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.log(body)
+        if self.path.split("?")[0] != "/v1/messages":
+            self.answer(404, "{}")
+            return
+        stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events(ALIAS))
+        self.answer(200, stream, "text/event-stream")
+
+    def answer(self, status: int, text: str, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
+
+    def log(self, body: Any) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        entry = {"path": self.path, "headers": headers, "body": body}
+        with LOG.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
