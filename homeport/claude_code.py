@@ -43,6 +43,8 @@ def environment(route: Route) -> dict[str, str]:
         # Without it the client assumes 1,000,000 tokens for a name it does not know.
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(model.context),
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(model.max_output),
+        # Else the picker's "Default" is the alias with [1m], which overrides the context above.
+        "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
         **NEUTRAL_SETTINGS["env"],
     }
     if model.simple:
@@ -61,6 +63,7 @@ VARIABLES: tuple[str, ...] = (
     "CLAUDE_CODE_SUBAGENT_MODEL",
     "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    "CLAUDE_CODE_DISABLE_1M_CONTEXT",
     "CLAUDE_CODE_ATTRIBUTION_HEADER",
     "CLAUDE_CODE_SIMPLE",
     "NO_PROXY",

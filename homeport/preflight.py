@@ -48,12 +48,11 @@ def install(state: State) -> None:
 
 def check_files() -> None:
     """Exit with file, line and error where a settings file is not valid Python."""
-    files = [*sorted(Path("group_data").glob("*.py")), *map(Path, sys.argv[1:])]
-    for file in files:
-        if file.suffix != ".py" or file.parent.name not in ("group_data", "inventory"):
-            continue
+    scripts = [Path(argument) for argument in sys.argv[1:] if argument.endswith(".py")]
+    inventory = scripts[:1]  # what follows it are deploys
+    for file in (*inventory, *sorted(Path("group_data").glob("*.py"))):
         if not file.exists():
-            stop([f"{file} does not exist. See `ls {file.parent}`."])
+            stop([f"{file} does not exist. See: ls {file.parent}"])
         try:
             runpy.run_path(str(file))
         except Exception as error:

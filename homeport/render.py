@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import claude_code
 from .layout import Layout
 from .model import Route
-from .service import DIGEST_VARIABLE, Manager, Service, supervisor_quote, systemd_quote
+from .service import IDENTITY_VARIABLE, Manager, Service, supervisor_quote, systemd_quote
 from .settings import ROOT
 
 
@@ -40,10 +40,10 @@ def definition(service: Service, manager: Manager, path: str) -> bytes:
         case Manager.LAUNCHD:
             return service.plist()
         case Manager.SYSTEMD:
-            return _fill("service.j2", service=service, variable=DIGEST_VARIABLE)
+            return _fill("service.j2", service=service, variable=IDENTITY_VARIABLE)
         case Manager.SUPERVISORD:
             return _fill(
-                "supervisord.conf.j2", service=service, variable=DIGEST_VARIABLE, definition=path
+                "supervisord.conf.j2", service=service, variable=IDENTITY_VARIABLE, definition=path
             )
 
 

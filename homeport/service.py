@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-#: The environment variable in which a running service shows what it was started from.
-DIGEST_VARIABLE = "HOMEPORT_DIGEST"
+#: The environment variable in which a running service shows its `Service.identity`.
+IDENTITY_VARIABLE = "HOMEPORT_SERVICE"
 
 
 class Manager(StrEnum):
@@ -40,6 +40,11 @@ class Service:
     @property
     def digest(self) -> str:
         return digest(json.dumps([self.command, self.inputs]))
+
+    @property
+    def identity(self) -> str:
+        """Its name and digest, as its process has them in `IDENTITY_VARIABLE`."""
+        return f"{self.name}:{self.digest}"
 
     @property
     def label(self) -> str:
@@ -77,7 +82,7 @@ class Service:
             {
                 "Label": self.label,
                 "ProgramArguments": list(self.command),
-                "EnvironmentVariables": {DIGEST_VARIABLE: self.digest},
+                "EnvironmentVariables": {IDENTITY_VARIABLE: self.identity},
                 "RunAtLoad": True,
                 "KeepAlive": True,
                 "ThrottleInterval": 10,

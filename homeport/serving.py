@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pyinfra import host
 
 from .engines import llama_cpp
 from .engines.llama_cpp import LlamaServer
-from .facts.file import SizeAndTimeFact
+from .facts.file import EntriesFact, SizeAndTimeFact
 from .facts.host import HelpFact
 from .layout import expand
 from .model import FileWeights, HubWeights, PackagedWeights, Route
@@ -78,6 +78,16 @@ def supervised(route: Route, target: Target) -> Supervised:
     definition = service.definition(machine.manager, machine.home, layout.directory)
     start = service.start_command(machine.manager, definition, supervisord(target))
     return Supervised(service, machine.manager, definition, start)
+
+
+def deployed_services(target: Target) -> list[tuple[str, str]]:
+    """The names of this deployment's services on the host, and the paths of their definitions."""
+    machine, layout = target.machine, target.layout
+    anyone = Service(f"{layout.services}*", "", (), "")
+    path = PurePosixPath(anyone.definition(machine.manager, machine.home, layout.directory))
+    names = host.get_fact(EntriesFact, path=str(path.parent))
+    found = [name for name in names if PurePosixPath(name).match(path.name)]
+    return [(name.removesuffix(path.suffix), str(path.parent / name)) for name in found]
 
 
 def supervisord(target: Target) -> str:

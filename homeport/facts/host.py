@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
-from ..service import Manager
+from ..service import IDENTITY_VARIABLE, Manager
 
 REMOTE = Path(__file__).resolve().parent.parent / "remote"
 
@@ -92,17 +92,19 @@ class MachineFact(FactBase[Machine]):
 
 
 class PortOwner(TypedDict):
-    """Who listens on a port; the pid is None for another user's process."""
+    """Who listens on a port; the pid is None for another user's process. `value` is what the
+    variable `service.IDENTITY_VARIABLE` has in its environment, where that can be read."""
 
     pid: int | None
     command: str
+    value: str | None
 
 
 class PortOwnerFact(FactBase[PortOwner | None]):
     """Who listens on `port`, None where nobody does."""
 
     def command(self, python: str, port: int) -> StringCommand:
-        return _run(python, "port_owner.py", str(port))
+        return _run(python, "port_owner.py", str(port), IDENTITY_VARIABLE)
 
     def process(self, output: list[str]) -> PortOwner | None:
         owner: PortOwner | None = json.loads(output[-1])
@@ -122,6 +124,19 @@ class AnswerFact(FactBase[dict[str, Any]]):
     @staticmethod
     def default() -> dict[str, Any]:
         return {"state": "failed", "detail": "the probe said nothing"}
+
+
+class ClientAnswerFact(FactBase[str]):
+    """What the real client answers through a route's script, or what it says instead."""
+
+    def command(
+        self, python: str, script: str, claude: str, directory: str, question: str, seconds: int
+    ) -> StringCommand:
+        return _run(python, "ask_client.py", script, claude, directory, question, str(seconds))
+
+    @staticmethod
+    def default() -> str:
+        return "said nothing"
 
 
 class HelpFact(FactBase[str]):

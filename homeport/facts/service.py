@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
-from ..service import DIGEST_VARIABLE, Manager, Service
+from ..service import IDENTITY_VARIABLE, Manager, Service
 
 #: systemctl and loginctl need it, and a session without a login lacks it.
 RUNTIME_DIR = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; '
 
-# Prints digest=... of the running process $pid.
-_DIGEST = (
-    f"tr '\\0' '\\n' < /proc/$pid/environ 2>/dev/null | sed -n 's/^{DIGEST_VARIABLE}=/digest=/p'"
+# Prints identity=... of the running process $pid.
+_IDENTITY = (
+    "tr '\\0' '\\n' < /proc/$pid/environ 2>/dev/null "
+    f"| sed -n 's/^{IDENTITY_VARIABLE}=/identity=/p'"
 )
 
 # Sets $daemon to the pid of the supervisord that runs the configuration $conf, or to nothing.
@@ -27,12 +28,12 @@ daemon=$(cat "$conf.pid" 2>/dev/null)
 
 @dataclass(frozen=True)
 class RunningService:
-    """`pid` and `digest` (see `service.DIGEST_VARIABLE`) of the running process, None where it does
-    not run; `current` where the manager has read the definition that is on disk and starts it at
-    the next boot."""
+    """`pid` and `identity` (see `Service.identity`) of the running process, None where it does not
+    run; `current` where the manager has read the definition that is on disk and starts it at the
+    next boot."""
 
     pid: int | None = None
-    digest: str | None = None
+    identity: str | None = None
     current: bool = False
 
 
@@ -46,7 +47,7 @@ class RunningServiceFact(FactBase[RunningService]):
                     f"{RUNTIME_DIR}u={service.unit}; "
                     'systemctl --user show "$u" -p MainPID -p NeedDaemonReload -p UnitFileState; '
                     'pid=$(systemctl --user show "$u" -p MainPID --value); '
-                    f'[ "${{pid:-0}}" = 0 ] || {_DIGEST}; true'
+                    f'[ "${{pid:-0}}" = 0 ] || {_IDENTITY}; true'
                 )
             case Manager.LAUNCHD:
                 return StringCommand(
@@ -60,7 +61,7 @@ class RunningServiceFact(FactBase[RunningService]):
                     "  parent=$(sed 's/.*) [A-Z] \\([0-9]*\\) .*/\\1/' \"$stat\" 2>/dev/null); "
                     '  [ "$parent" = "$daemon" ] || continue; '
                     "  pid=${stat#/proc/}; pid=${pid%/stat}; "
-                    f'  echo "MainPID=$pid"; {_DIGEST}; '
+                    f'  echo "MainPID=$pid"; {_IDENTITY}; '
                     "done; echo UnitFileState=enabled; fi; true",
                     _separator="",
                 )  # fmt: skip
@@ -71,7 +72,7 @@ class RunningServiceFact(FactBase[RunningService]):
         found = dict(line.split("=", 1) for line in output if "=" in line)
         return RunningService(
             pid=int(found.get("MainPID") or 0) or None,
-            digest=found.get("digest"),
+            identity=found.get("identity"),
             current=found.get("UnitFileState") == "enabled"
             and found.get("NeedDaemonReload", "no") == "no",
         )
@@ -84,10 +85,10 @@ class RunningServiceFact(FactBase[RunningService]):
 def _launchd(output: list[str]) -> RunningService:
     text = "\n".join(output)
     pid = re.search(r"^\s*pid = (\d+)$", text, re.MULTILINE)
-    digest = re.search(rf"^\s*{DIGEST_VARIABLE} => (\w+)$", text, re.MULTILINE)
+    identity = re.search(rf"^\s*{IDENTITY_VARIABLE} => (\S+)$", text, re.MULTILINE)
     return RunningService(
         pid=int(pid[1]) if pid else None,
-        digest=digest[1] if digest else None,
+        identity=identity[1] if identity else None,
         current=True,
     )
 

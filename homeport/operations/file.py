@@ -13,6 +13,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from ..facts.file import (
     DirectoriesFact,
+    EntriesFact,
     FileState,
     FileStateFact,
     read,
@@ -42,6 +43,16 @@ def absent(path: str) -> Commands:
         host.noop(f"{path} is not there")
         return
     yield StringCommand("rm -f", QuoteString(path))
+
+
+@operation()
+def only(folder: str, keep: list[str]) -> Commands:
+    """Remove every file in `folder`, one of homeport's own, but those with the names to `keep`."""
+    others = [name for name in host.get_fact(EntriesFact, path=folder) if name not in keep]
+    if not others:
+        host.noop(f"{folder} holds nothing else")
+    for name in others:
+        yield StringCommand("rm -f", QuoteString(f"{folder}/{name}"))
 
 
 @operation()

@@ -10,10 +10,11 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from ..facts.file import FileStateFact
 from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, Lingers, RunningServiceFact
 from ..layout import Layout
-from ..service import Manager, Service
+from ..service import IDENTITY_VARIABLE, Manager, Service
 from .file import Commands
 
-# supervisord is gone when it has stopped its program, at most 10 s after the signal.
+# supervisord is gone when it has stopped its program, at most 10 s after the signal. A supervisord
+# that was killed leaves its program behind: that is known by the service's name in its environment.
 _STOP_SUPERVISORD = f"""{FIND_SUPERVISORD}
 if [ -n "$daemon" ]; then
   kill "$daemon"
@@ -21,6 +22,9 @@ if [ -n "$daemon" ]; then
     kill -0 "$daemon" 2>/dev/null || break; sleep 1
   done
 fi
+for file in $(grep -lzs "^{IDENTITY_VARIABLE}=$name:" /proc/[0-9]*/environ); do
+  pid=${{file#/proc/}}; kill -9 "${{pid%/environ}}"
+done
 """
 
 
@@ -34,7 +38,7 @@ def converged(service: Service, manager: Manager, definition: str, supervisord: 
     running = host.get_fact(
         RunningServiceFact, service=service, manager=manager, definition=definition
     )
-    right = running.pid is not None and running.digest == service.digest
+    right = running.pid is not None and running.identity == service.identity
     if right and running.current:
         host.noop(f"{service.name} runs what it should, as process {running.pid}")
         return
@@ -50,7 +54,7 @@ def converged(service: Service, manager: Manager, definition: str, supervisord: 
             yield from _bootstrap(service, definition)
         case Manager.SUPERVISORD:
             yield StringCommand(
-                "conf=", QuoteString(definition), "; ", _STOP_SUPERVISORD,
+                _names(service.name, definition), _STOP_SUPERVISORD,
                 "PYTHONUTF8=1 ", QuoteString(supervisord), " -c ", QuoteString(definition),
                 _separator="",
             )  # fmt: skip
@@ -75,9 +79,8 @@ def absent(service: str, manager: Manager, definition: str) -> Commands:
             )
         case Manager.SUPERVISORD:
             yield StringCommand(
-                "conf=", QuoteString(definition), "; ", _STOP_SUPERVISORD, 'rm -f "$conf"',
-                _separator="",
-            )  # fmt: skip
+                _names(service, definition), _STOP_SUPERVISORD, 'rm -f "$conf"', _separator=""
+            )
 
 
 @operation()
@@ -103,6 +106,13 @@ def no_lingering(layout: Layout) -> Commands:
 
 def linger_mark(layout: Layout) -> str:
     return layout.path("state", "linger-enabled")
+
+
+def _names(service: str, definition: str) -> StringCommand:
+    """Sets the two shell variables that _STOP_SUPERVISORD reads."""
+    return StringCommand(
+        "name=", QuoteString(service), "; conf=", QuoteString(definition), "; ", _separator=""
+    )
 
 
 def _bootstrap(service: Service, definition: str) -> Generator[StringCommand, None, None]:

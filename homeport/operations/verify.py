@@ -8,10 +8,10 @@ from typing import Any
 
 import gevent
 from pyinfra import host, state
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import report
-from ..facts.host import AnswerFact, Machine
+from ..facts.host import AnswerFact, ClientAnswerFact, Machine
 from ..facts.service import LastLogLines, RunningServiceFact
 from ..layout import Layout
 from ..model import Route
@@ -87,39 +87,17 @@ def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
     else:
         answer = host.get_fact(
             ClientAnswerFact,
+            python=machine.python,
             script=layout.script(route),
             claude=machine.claude,
             directory=layout.directory,
-            _timeout=_ANSWER_TIMEOUT * 2,
+            question=QUESTION,
+            seconds=_ANSWER_TIMEOUT,
         )
         report.say(host, f"claude:   {answer}")
     report.say(host, f"next:     open a new terminal and type: source {route.script}")
     report.say(host, "back to Anthropic: source use-anthropic.sh")
     yield from ()
-
-
-class ClientAnswerFact(FactBase[str]):
-    """What the real client answers through the route's script, or what it says instead.
-
-    It runs with a configuration directory of its own, so that it leaves no session behind.
-    """
-
-    def command(self, script: str, claude: str, directory: str) -> StringCommand:
-        return StringCommand(
-            "cd", QuoteString(directory), '&& d=$(mktemp -d ./client.XXXXXX) && d="$PWD/$d";',
-            'PATH="$(dirname', QuoteString(claude), '):$PATH"',
-            'CLAUDE_CONFIG_DIR="$d" CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1',
-            "DISABLE_AUTOUPDATER=1 CLAUDE_CODE_MAX_RETRIES=1",
-            QuoteString(script), "-p", QuoteString(QUESTION), '</dev/null 2>"$d/err"',
-            '|| { echo "did not answer:"; tail -n 3 "$d/err"; }; rm -rf "$d"',
-        )  # fmt: skip
-
-    def process(self, output: list[str]) -> str:
-        return " ".join(" ".join(output).split())
-
-    @staticmethod
-    def default() -> str:
-        return "said nothing"
 
 
 def _wait(route: Route, python: str, token_path: str | None, supervised: Supervised) -> Any:

@@ -1,7 +1,8 @@
 """Say which process listens on a TCP port of this machine: one JSON object, or null.
 
-usage: port_owner.py PORT. Prints {"pid": number or null, "command": text}; the pid is null where
-the process belongs to another user. Reads /proc where there is one, else asks lsof.
+usage: port_owner.py PORT VARIABLE. Prints {"pid": number or null, "command": text, "value": the
+VARIABLE of its environment or null}; the pid is null where the process belongs to another user.
+Reads /proc where there is one, else asks lsof.
 """
 
 import json
@@ -44,16 +45,22 @@ def command(pid: int) -> str:
     return out.stdout.strip()
 
 
-def linux(port: int) -> "dict[str, object] | None":
+def variable(pid: int, name: str) -> "str | None":
+    with open("/proc/%d/environ" % pid, "rb") as file:
+        pairs = [pair.partition("=") for pair in file.read().decode(errors="replace").split("\0")]
+    return {key: value for key, _, value in pairs}.get(name)
+
+
+def linux(port: int, name: str) -> "dict[str, object] | None":
     inodes = sockets(port)
     if not inodes:
         return None
     pid = owner(inodes)
     if pid is None:
-        return {"pid": None, "command": "a process of another user"}
+        return {"pid": None, "command": "a process of another user", "value": None}
     with open("/proc/%d/cmdline" % pid, "rb") as file:
         words = file.read().decode(errors="replace").split("\0")
-    return {"pid": pid, "command": " ".join(words).strip()}
+    return {"pid": pid, "command": " ".join(words).strip(), "value": variable(pid, name)}
 
 
 def lsof(port: int) -> "dict[str, object] | None":
@@ -64,9 +71,11 @@ def lsof(port: int) -> "dict[str, object] | None":
         check=False,
     )
     pids = out.stdout.split()
-    return {"pid": int(pids[0]), "command": command(int(pids[0]))} if pids else None
+    if not pids:
+        return None
+    return {"pid": int(pids[0]), "command": command(int(pids[0])), "value": None}
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1])
-    print(json.dumps(linux(port) if os.path.isdir("/proc/net") else lsof(port)))
+    port, name = int(sys.argv[1]), sys.argv[2]
+    print(json.dumps(linux(port, name) if os.path.isdir("/proc/net") else lsof(port)))

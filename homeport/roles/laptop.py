@@ -16,6 +16,7 @@ from ..service import Manager
 from ..serving import (
     PROGRAM,
     Supervised,
+    deployed_services,
     environment,
     server_token,
     supervised,
@@ -55,6 +56,15 @@ def apply(target: Target) -> None:
     )
     if machine.manager is Manager.SYSTEMD:
         service.lingering(name="Let services run without a login", layout=layout)
+    wanted = [supervised(route, target).service.name for route in target.settings.serves]
+    for name, path in deployed_services(target):
+        if name not in wanted:
+            service.absent(
+                name=f"Remove {name}, which is served no more",
+                service=name,
+                manager=machine.manager,
+                definition=path,
+            )
     for route in target.settings.serves:
         _serve(route, target, python)
     python_env.only(name="Remove older environments", environment=engine)
@@ -159,6 +169,8 @@ def _port_problem(route: Route, target: Target) -> str | None:
     if owner is None:
         return None
     wanted = supervised(route, target)
+    if (owner["value"] or "").startswith(f"{wanted.service.name}:"):
+        return None  # ours, even where whatever supervised it was killed
     running = host.get_fact(
         RunningServiceFact,
         service=wanted.service,

@@ -9,16 +9,15 @@ from pyinfra.api import deploy
 from pyinfra.operations import files
 
 from .. import report
-from ..facts.file import EntriesFact
 from ..operations import file, service, user_files
-from ..service import Service
+from ..serving import deployed_services
 from ..target import Target
 
 
 @deploy("Removal")
 def apply(target: Target) -> None:
     machine, layout = target.machine, target.layout
-    for name, definition in _services(target):
+    for name, definition in deployed_services(target):
         service.absent(
             name=f"Remove the service {name}",
             service=name,
@@ -40,14 +39,3 @@ def apply(target: Target) -> None:
     # Last, since it holds the record of all the rest.
     files.directory(name=f"Remove {layout.directory}", path=layout.directory, present=False)
     report.say(host, f"nothing of {layout.name} is left")
-
-
-def _services(target: Target) -> list[tuple[str, str]]:
-    """The names of this deployment's services, and the paths of their definitions."""
-    anyone = Service(f"{target.layout.services}*", "", (), "")
-    path = PurePosixPath(
-        anyone.definition(target.machine.manager, target.machine.home, target.layout.directory)
-    )
-    names = host.get_fact(EntriesFact, path=str(path.parent))
-    found = [name for name in names if PurePosixPath(name).match(path.name)]
-    return [(name.removesuffix(path.suffix), str(path.parent / name)) for name in found]

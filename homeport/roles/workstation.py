@@ -38,6 +38,8 @@ def apply(target: Target) -> None:
     )
     for route in settings.uses:
         _route(route, target)
+    for folder, names in _kept(target).items():
+        file.only(name=f"Remove what no route needs in {folder}", folder=folder, keep=names)
     file.write(
         name="Write use-anthropic.sh",
         path=f"{layout.bin}/use-anthropic.sh",
@@ -97,6 +99,17 @@ def _route(route: Route, target: Target) -> None:
         content=render.use_route(route, layout, start),
         mode="755",
     )
+
+
+def _kept(target: Target) -> dict[str, list[str]]:
+    """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
+    layout, uses = target.layout, target.settings.uses
+    return {
+        layout.bin: ["use-anthropic.sh", *(route.script for route in uses)],
+        layout.path("routes"): [
+            f"{route.alias}.{kind}" for route in uses for kind in ("json", "token")
+        ],
+    }
 
 
 def shell_files(machine: Machine) -> list[str]:

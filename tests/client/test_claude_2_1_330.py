@@ -160,6 +160,7 @@ def test_the_model_picker_shows_the_alias(session: Session) -> None:
     assert "Amodelofours" in screen
     picker = screen.partition("Selectmodel")[2]
     assert picker and "Opus" not in picker and "Sonnet" not in picker
+    assert "[1m]" not in picker, "a default with another context than the server's"
 
 
 def type_into(session: Session, command: list[str], text: str) -> str:

@@ -97,7 +97,7 @@ def test_inventory_that_does_not_exist(machine: Machine) -> None:
     run = machine.pyinfra("-y", "inventory/prd.py", "deploy.py")
     assert run.status == 1
     assert complaints(run.output) == [
-        "homeport: inventory/prd.py does not exist. See `ls inventory`."
+        "homeport: inventory/prd.py does not exist. See: ls inventory"
     ]
 
 

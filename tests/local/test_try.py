@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +177,15 @@ def test_a_stopped_service_is_started_again(machine: Machine) -> None:
     assert len(machine.servers()) == 1
 
 
+def test_a_server_whose_supervisor_was_killed_is_taken_over(machine: Machine) -> None:
+    (supervisor,) = machine.supervisors()
+    (orphan,) = machine.servers()
+    os.kill(supervisor, signal.SIGKILL)
+    run = machine.make("try")
+    assert run.last_lines[0] == "1 change made", run.output
+    assert len(machine.servers()) == 1 and machine.servers() != [orphan]
+
+
 def test_the_script_names_the_command_that_starts_it(machine: Machine) -> None:
     machine.end_servers()
     script = str(machine.directory / "bin" / "use-fable5.sh")
@@ -209,6 +219,69 @@ def test_what_concerns_the_server_restarts_it_once(machine: Machine) -> None:
     machine.port = port
     machine.make("try")
     assert machine.make("try").last_lines[0] == "no changes"
+
+
+def test_a_route_that_is_gone_takes_its_files_and_its_server_along(machine: Machine) -> None:
+    inventory = machine.project / "inventory" / "try.py"
+    text, before = inventory.read_text(), tree_without_logs(machine)
+    inventory.write_text(
+        text.replace('"claude-fable5"', '"claude-two"').replace(
+            '"show_answer"', '"serve": ["claude-two"], "show_answer"'
+        )
+    )
+    run = machine.make("try")
+    assert "claude-two (SmolLM2" in run.last_lines[1], run.output
+    assert len(machine.servers()) == 1
+    assert {path.name for path in (machine.directory / "bin").iterdir()} == {
+        "use-anthropic.sh",
+        "use-two.sh",
+    }
+    assert not list(machine.directory.glob("*/claude-fable5.*[nt]")), "settings or a token"
+    inventory.write_text(text)
+    machine.make("try")
+    assert tree_without_logs(machine).keys() == before.keys()
+    assert len(machine.servers()) == 1
+
+
+def test_a_token_is_asked_for_and_shown_nowhere(machine: Machine) -> None:
+    """The server takes the route's token and no other; it is in no output and no command line."""
+    inventory = machine.project / "inventory" / "try.py"
+    text = inventory.read_text()
+    inventory.write_text(text.replace('"port":', '"token_env": "SMALL_TOKEN", "port":'))
+    machine.environment = {"SMALL_TOKEN": "geheimes-token-123"}
+    script = str(machine.directory / "bin" / "use-fable5.sh")
+    try:
+        program = str(machine.project / ".venv" / "bin" / "pyinfra")
+        run = machine.run(program, "-y", "-vvv", "--diff", "inventory/try.py", "deploy.py")
+        assert "answer:   The capital of France is Paris." in run.output
+        assert "geheim" not in run.output
+        assert not [pid for pid in machine.servers() if b"geheim" in command_line(pid)]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            ask(machine, messages=[{"role": "user", "content": "?"}])
+        holders = {file.name for file in files_with(b"geheimes-token-123", machine.directory)}
+        assert holders == {"claude-fable5.token", "claude-fable5.json"}
+        assert all(
+            file.stat().st_mode & 0o77 == 0
+            for file in files_with(b"geheimes-token-123", machine.directory)
+        )
+        (machine.directory / "routes" / "claude-fable5.token").write_text("another\n")
+        said = machine.run("bash", "-c", 'source "$0"', script).output
+        assert "takes another token. Run the deploy again" in said
+    finally:
+        inventory.write_text(text)
+        machine.environment = {}
+    machine.make("try")
+    assert machine.make("try").last_lines[0] == "no changes"
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def files_with(content: bytes, folder: Path) -> list[Path]:
+    files = [file for name in ("bin", "routes", "service", "state", "log", "lib")
+             for file in (folder / name).iterdir()]  # fmt: skip
+    return [file for file in files if content in file.read_bytes()]
 
 
 def test_the_real_client_answers_with_no_network_but_loopback(machine: Machine) -> None:

@@ -18,7 +18,7 @@ from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer, flags_in_help
 from homeport.layout import Layout
 from homeport.model import NO_TOKEN, WORK_CONTEXT, Endpoint, Route, Token
 from homeport.remote import serve_llama
-from homeport.service import DIGEST_VARIABLE, Manager, Service
+from homeport.service import IDENTITY_VARIABLE, Manager, Service
 
 LAYOUT = Layout.under("/home/jörg o'x 100%", "~/.homeport")
 
@@ -68,14 +68,14 @@ def test_systemd_unit(route: Route) -> None:
     parser.read_string(unit)
     line = parser["Service"]["ExecStart"].replace("%%", "%").replace("$$", "$")
     check_command(shlex.split(line), route)
-    assert parser["Service"]["Environment"] == f"{DIGEST_VARIABLE}={service_of(route).digest}"
+    assert parser["Service"]["Environment"] == f"{IDENTITY_VARIABLE}={service_of(route).identity}"
 
 
 @given(ROUTES)
 def test_launchd_agent(route: Route) -> None:
     agent = plistlib.loads(render.definition(service_of(route), Manager.LAUNCHD, "/p"))
     check_command(agent["ProgramArguments"], route)
-    assert agent["EnvironmentVariables"] == {DIGEST_VARIABLE: service_of(route).digest}
+    assert agent["EnvironmentVariables"] == {IDENTITY_VARIABLE: service_of(route).identity}
     assert agent["Label"] == f"homeport.{route.alias}"
 
 
@@ -86,7 +86,7 @@ def test_supervisord_configuration(route: Route) -> None:
     parser.read_string(text)
     program = parser[f"program:homeport.{route.alias}"]
     check_command(shlex.split(program["command"].replace("%%", "%")), route)
-    assert program["environment"] == f'{DIGEST_VARIABLE}="{service_of(route).digest}"'
+    assert program["environment"] == f'{IDENTITY_VARIABLE}="{service_of(route).identity}"'
 
 
 @given(ROUTES)
@@ -107,7 +107,7 @@ def test_client_settings(route: Route) -> None:
 @given(ROUTES)
 def test_use_script(route: Route) -> None:
     script = render.use_route(route, LAYOUT, "start it: x").decode()
-    exports = dict(re.findall(r"^  export ([A-Z_]+)=(.*)$", script, re.MULTILINE))
+    exports = dict(re.findall(r"^  export ([A-Z0-9_]+)=(.*)$", script, re.MULTILINE))
     exported = {name: "".join(shlex.split(value)) for name, value in exports.items()}
     expected = claude_code.environment(route)
     assert exported.pop("ANTHROPIC_AUTH_TOKEN") == "$token"

@@ -39,9 +39,10 @@ class Plan:
         return self.uploads[name]
 
 
-def plan(machine: list[str], **data: Any) -> Plan:
-    """Everything that deploy.py would do on a bare machine of this kind."""
-    responses = {"fake_responses": {"homeport: machine": machine}}
+def plan(machine: list[str], answers: dict[str, str] | None = None, **data: Any) -> Plan:
+    """Everything that deploy.py would do on a bare machine of this kind; `answers` are what it
+    prints for commands with these words in them."""
+    responses = {"fake_responses": {"homeport: machine": machine, **(answers or {})}}
     delays = {"fake_delay": 0, "fake_delay_jitter": 0}
     names: tuple[list[str], dict[str, Any]] = (["@fake/box"], {})
     inventory = Inventory(
@@ -119,6 +120,36 @@ def test_files_with_a_token_are_private_before_they_are_filled(mac: Plan) -> Non
             created = [c for c in mac.commands if "umask 077" in c and name in c]
             moved = [c for c in mac.commands if c.startswith("chmod 600 ") and final in c]
             assert len(created) == 1 and len(moved) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "there", "absent"),
+    [
+        ("  --no-mmap\n  --cache-ram N\n", "--no-mmap", "--load-mode"),
+        ("  -lm, --load-mode MODE\n", "--load-mode", "--no-mmap"),
+    ],
+)
+def test_a_llama_server_that_is_there_is_used_as_it_is(flags: str, there: str, absent: str) -> None:
+    found = plan(
+        [*MAC, "llama_server=/opt/homebrew/bin/llama-server"],
+        {"--help": flags, "size and time": "7380000000 bytes of 1790000000"},
+        routes={
+            "claude-fable5": {
+                "model": "gemma-4-12b-coder",
+                "host": "localhost",
+                "port": 18080,
+                "weights": "~/models/gemma.gguf",
+            }
+        },
+        serve=["claude-fable5"],
+        engine="llama-server",
+    )
+    agent = plistlib.loads(found.upload(r"LaunchAgents/homeport\.claude-fable5\.plist"))
+    program, *arguments = agent["ProgramArguments"]
+    assert program == "/opt/homebrew/bin/llama-server"
+    assert arguments[:2] == ["--model", "/Users/anna b/models/gemma.gguf"]
+    assert there in arguments and absent not in arguments
+    assert not any("pip install" in command for command in found.commands)
 
 
 def test_nothing_asks_for_root(mac: Plan) -> None:

@@ -145,6 +145,7 @@ def test_port_owner(free_port: int) -> None:
         owner = fact.process(run(fact.command(sys.executable, free_port)))
     assert owner is not None
     assert owner["pid"] == os.getpid()
+    assert owner["value"] is None
     assert owner["command"].split()[0] in Path("/proc/self/cmdline").read_text()
 
 

@@ -8,7 +8,7 @@ from homeport.facts.host import MachineFact
 from homeport.facts.service import RunningService, RunningServiceFact
 from homeport.service import Manager
 
-SYSTEMD = ["MainPID=4711", "NeedDaemonReload=no", "UnitFileState=enabled", "digest=abc123"]
+SYSTEMD = ["MainPID=4711", "NeedDaemonReload=no", "UnitFileState=enabled", "identity=a:abc123"]
 
 # As `launchctl print gui/501/homeport.claude-fable5` puts it on macOS 14, shortened.
 LAUNCHD = """gui/501/homeport.claude-fable5 = {
@@ -27,7 +27,7 @@ LAUNCHD = """gui/501/homeport.claude-fable5 = {
 	}
 
 	environment = {
-		HOMEPORT_DIGEST => 0123456789abcdef
+		HOMEPORT_SERVICE => homeport.claude-fable5:0123456789abcdef
 		XPC_SERVICE_NAME => homeport.claude-fable5
 	}
 
@@ -40,19 +40,19 @@ LAUNCHD = """gui/501/homeport.claude-fable5 = {
 @pytest.mark.parametrize(
     ("output", "running"),
     [
-        (SYSTEMD, RunningService(4711, "abc123", True)),
+        (SYSTEMD, RunningService(4711, "a:abc123", True)),
         (
             ["MainPID=0", "NeedDaemonReload=no", "UnitFileState=enabled"],
             RunningService(current=True),
         ),
-        ([*SYSTEMD[:1], "NeedDaemonReload=yes", *SYSTEMD[2:]], RunningService(4711, "abc123")),
+        ([*SYSTEMD[:1], "NeedDaemonReload=yes", *SYSTEMD[2:]], RunningService(4711, "a:abc123")),
         (["MainPID=0", "NeedDaemonReload=no", "UnitFileState="], RunningService()),
-        (["MainPID=5", "digest=x", "UnitFileState=enabled"], RunningService(5, "x", True)),
+        (["MainPID=5", "identity=x", "UnitFileState=enabled"], RunningService(5, "x", True)),
         (["UnitFileState=enabled"], RunningService(current=True)),
-        (LAUNCHD, RunningService(4711, "0123456789abcdef", True)),
+        (LAUNCHD, RunningService(4711, "homeport.claude-fable5:0123456789abcdef", True)),
         (
             [line for line in LAUNCHD if "pid =" not in line],
-            RunningService(None, "0123456789abcdef", True),
+            RunningService(None, "homeport.claude-fable5:0123456789abcdef", True),
         ),
     ],
 )
