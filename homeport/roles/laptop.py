@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
+from pyinfra.connectors.local import LocalConnector
 
+from .. import report
 from ..facts.file import FileStateFact, SizeAndTimeFact
-from ..facts.host import OLDEST_PYTHON, Machine, PortOwnerFact, python_version
+from ..facts.host import OLDEST_PYTHON, Lingering, Machine, PortOwnerFact, python_version
 from ..facts.service import RunningServiceFact
 from ..model import Route
 from ..operations import file, python_env, service, verify
@@ -31,7 +33,8 @@ DIRECTORIES = ("", "env", "lib", "log", "service", "state")
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
-    found = [_python_problem(target.machine), _engine_problem(target)]
+    machine = target.machine
+    found = [_python_problem(machine), _engine_problem(target), _linger_problem(machine)]
     if not any(found):  # with a Python, the rest can be looked at
         found.append(_disk_problem(target))
         for route in target.settings.serves:
@@ -55,7 +58,11 @@ def apply(target: Target) -> None:
         content=PROGRAM.read_bytes(),
     )
     if machine.manager is Manager.SYSTEMD:
-        service.lingering(name="Let services run without a login", layout=layout)
+        service.lingers(
+            name="Let services run without a login", lingering=machine.lingering, layout=layout
+        )
+        if machine.lingering is Lingering.DENIED:
+            report.say(host, f"the server ends with the last login. {_linger_fix(machine)}")
     wanted = [supervised(route, target).service.name for route in target.settings.serves]
     for name, path in deployed_services(target):
         if name not in wanted:
@@ -130,6 +137,20 @@ def _python_problem(machine: Machine) -> str | None:
     if not machine.venv:
         return f"{machine.python} cannot make virtual environments (no ensurepip). {fix}"
     return None
+
+
+def _linger_problem(machine: Machine) -> str | None:
+    """Over SSH the server would end when the deploy does; on this very machine a user stays."""
+    denied = machine.manager is Manager.SYSTEMD and machine.lingering is Lingering.DENIED
+    if not denied or host.connector_cls is LocalConnector:
+        return None
+    return (
+        f"the server would end with this login: logind lets nobody linger. {_linger_fix(machine)}"
+    )
+
+
+def _linger_fix(machine: Machine) -> str:
+    return f"Type: sudo loginctl enable-linger {machine.user}"
 
 
 def _engine_problem(target: Target) -> str | None:

@@ -21,10 +21,12 @@ FAKE_MACHINE = {
     "home": "/home/dev",
     "kernel": "Linux",
     "machine": "x86_64",
-    "uid": "1000",
+    "user": "dev",
     "manager": "systemd",
     "python": "/usr/bin/python3 3.12.3",
     "venv": "yes",
+    "openmp": "yes",
+    "lingering": "on",
     "free_kib": "200000000",
 }
 
@@ -127,6 +129,7 @@ def test_every_problem_is_named_at_once(machine: Machine) -> None:
         ),
         ({"venv": "no"}, "cannot make virtual environments (no ensurepip). Type: sudo apt install"),
         ({"kernel": "Darwin", "manager": "launchd", "python": None}, "Type: brew install python"),
+        ({"lingering": "denied"}, "Type: sudo loginctl enable-linger dev"),
         ({"free_kib": "102400"}, "has 104 MB free, and the engine needs 600 MB. See what takes"),
     ],
 )

@@ -66,7 +66,7 @@ def test_systemd_unit(route: Route) -> None:
     unit = render.definition(service_of(route), Manager.SYSTEMD, "/u").decode()
     parser = configparser.RawConfigParser(strict=True)
     parser.read_string(unit)
-    line = parser["Service"]["ExecStart"].replace("%%", "%").replace("$$", "$")
+    line = parser["Service"]["ExecStart"].removeprefix(":").replace("%%", "%")
     check_command(shlex.split(line), route)
     assert parser["Service"]["Environment"] == f"{IDENTITY_VARIABLE}={service_of(route).identity}"
 

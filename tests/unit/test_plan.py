@@ -21,10 +21,11 @@ MAC = [
     "home=/Users/anna b",
     "kernel=Darwin",
     "machine=arm64",
-    "uid=501",
+    "user=anna",
     "manager=launchd",
     "python=/opt/homebrew/bin/python3 3.13.1",
     "venv=yes",
+    "openmp=yes",
     "free_kib=200000000",
 ]
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
+
 import pytest
 
 from homeport.facts.host import MachineFact
 from homeport.facts.service import RunningService, RunningServiceFact
-from homeport.service import Manager
+from homeport.service import Manager, Service
 
-SYSTEMD = ["MainPID=4711", "NeedDaemonReload=no", "UnitFileState=enabled", "identity=a:abc123"]
+COMMAND = base64.b64encode(b"/bin/python\0--port\x001\0").decode()
+SYSTEMD = [
+    "MainPID=4711",
+    "NeedDaemonReload=no",
+    "UnitFileState=enabled",
+    "identity=a:abc123",
+    f"command={COMMAND}",
+]
+WORDS = ("/bin/python", "--port", "1")
 
 # As `launchctl print gui/501/homeport.claude-fable5` puts it on macOS 14, shortened.
 LAUNCHD = """gui/501/homeport.claude-fable5 = {
@@ -19,7 +30,9 @@ LAUNCHD = """gui/501/homeport.claude-fable5 = {
 
 	program = /Users/anna/.homeport/env/1/bin/python
 	arguments = {
-		/Users/anna/.homeport/env/1/bin/python
+		/Users/anna b/.homeport/env/1/bin/python
+		--alias
+		claude-fable5
 	}
 
 	inherited environment = {
@@ -35,29 +48,43 @@ LAUNCHD = """gui/501/homeport.claude-fable5 = {
 	pid = 4711
 	last exit code = (never exited)
 }""".splitlines()
+MAC_WORDS = ("/Users/anna b/.homeport/env/1/bin/python", "--alias", "claude-fable5")
 
 
 @pytest.mark.parametrize(
     ("output", "running"),
     [
-        (SYSTEMD, RunningService(4711, "a:abc123", True)),
+        (SYSTEMD, RunningService(4711, "a:abc123", WORDS, True)),
         (
             ["MainPID=0", "NeedDaemonReload=no", "UnitFileState=enabled"],
             RunningService(current=True),
         ),
-        ([*SYSTEMD[:1], "NeedDaemonReload=yes", *SYSTEMD[2:]], RunningService(4711, "a:abc123")),
+        (
+            [*SYSTEMD[:1], "NeedDaemonReload=yes", *SYSTEMD[2:]],
+            RunningService(4711, "a:abc123", WORDS),
+        ),
         (["MainPID=0", "NeedDaemonReload=no", "UnitFileState="], RunningService()),
-        (["MainPID=5", "identity=x", "UnitFileState=enabled"], RunningService(5, "x", True)),
+        (["MainPID=5", "identity=x", "UnitFileState=enabled"], RunningService(5, "x", (), True)),
         (["UnitFileState=enabled"], RunningService(current=True)),
-        (LAUNCHD, RunningService(4711, "homeport.claude-fable5:0123456789abcdef", True)),
+        (LAUNCHD, RunningService(4711, "homeport.claude-fable5:0123456789abcdef", MAC_WORDS, True)),
         (
             [line for line in LAUNCHD if "pid =" not in line],
-            RunningService(None, "homeport.claude-fable5:0123456789abcdef", True),
+            RunningService(None, "homeport.claude-fable5:0123456789abcdef", MAC_WORDS, True),
         ),
     ],
 )
 def test_running_service(output: list[str], running: RunningService) -> None:
     assert RunningServiceFact().process(output) == running
+
+
+def test_a_process_is_right_when_identity_and_words_are() -> None:
+    service = Service("a", "", ("/bin/python", "--port", "1"), "")
+    running = RunningService(4711, service.identity, WORDS, True)
+    assert running.is_right(service)
+    assert replace(running, command=("/bin/wrapped", "--x", *WORDS[1:])).is_right(service)
+    assert not replace(running, command=("/bin/python", "--port", "2")).is_right(service)
+    assert not replace(running, identity="a:other").is_right(service)
+    assert not replace(running, pid=None).is_right(service)
 
 
 def test_nothing_is_known_of_the_service() -> None:
@@ -70,7 +97,7 @@ def test_machine() -> None:
             "home=/Users/anna b",
             "kernel=Darwin",
             "machine=arm64",
-            "uid=501",
+            "user=anna",
             "manager=launchd",
             "python=/usr/bin/python3 3.9.6",
             "venv=yes",

@@ -57,7 +57,7 @@ def test_systemd_complains_of_what_is_wrong(unit: Path) -> None:
         ("plain", '"plain"', "plain"),
         ("a b", '"a b"', "'a b'"),
         ("100%", '"100%%"', "100%%"),
-        ("$x", '"$$x"', "'$x'"),
+        ("$x", '"$x"', "'$x'"),
         ('"', '"\\""', "'\"'"),
         ("\\", '"\\\\"', "'\\'"),
     ],
