@@ -16,7 +16,9 @@ export TRY_PORT
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-try: $(VENV)/ready ## serve a small model on this machine and ask it
+try: ## serve a small model on this machine and ask it
+	@if [ ! -e $(VENV) ]; then $(MAKE) --no-print-directory $(VENV)/ready && touch $(VENV)/made-by-try; fi
+	@$(MAKE) --no-print-directory $(VENV)/ready
 	@$(PYINFRA) --yes inventory/try.py deploy.py
 
 untry: $(VENV)/ready ## take away everything that `make try` made
@@ -43,16 +45,19 @@ style: $(VENV)/ready-dev ## format, and mend what a machine can mend
 lock: $(VENV)/ready-dev ## write requirements*.txt anew from pyproject.toml
 	@VENV=$(VENV) ./lock.sh
 
-# A virtual environment counts once its mark is there: an interrupted one is built anew.
+# A virtual environment of ours has our mark from its first moment, and another once it is complete:
+# an interrupted one is built anew, and somebody else's is left alone.
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'homeport: $(PYTHON) is not Python 3.11 or newer. Install one, or: make try PYTHON=python3.12' >&2; \
 	  exit 1; }
+	@if [ -e $(VENV) ] && [ ! -e $(VENV)/of-homeport ]; then \
+	  echo 'homeport: $(VENV) is there and not of our making. Move it away, or: make try VENV=.venv-homeport' >&2; \
+	  exit 1; fi
 	@if [ ! -e $@ ]; then \
-	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) || { \
+	  mkdir -p $(VENV) && touch $(VENV)/of-homeport && $(PYTHON) -m venv $(VENV) || { \
 	    echo 'homeport: $(PYTHON) cannot make virtual environments. Type: sudo apt install python3-venv' >&2; \
-	    rm -rf $(VENV); exit 1; } && \
-	  touch $(VENV)/made-by-try; fi
+	    rm -rf $(VENV); exit 1; }; fi
 	@$(PIP) -r $< || { \
 	  echo 'homeport: pip could not install $<. It needs the Python package index, or a mirror named in pip.conf: check network and proxy' >&2; \
 	  exit 1; }

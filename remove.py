@@ -4,8 +4,10 @@ What it removes is what it finds there, not what group data says today. Files of
 exactly what homeport added to them.
 """
 
-from homeport.roles import removal
-from homeport.target import current
+from homeport.roles import removal, workstation
+from homeport.target import current, fit
 
-if target := current():
+target = current()
+
+if target and fit(target, workstation.problems):  # settings.json that cannot be read
     removal.apply(target=target)

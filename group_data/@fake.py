@@ -8,7 +8,6 @@ fake_responses = {
     "homeport: machine": [
         "home=/home/dev",
         "kernel=Linux",
-        "machine=x86_64",
         "user=dev",
         "manager=systemd",
         "python=/usr/bin/python3 3.12.3",

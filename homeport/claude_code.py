@@ -66,8 +66,6 @@ VARIABLES: tuple[str, ...] = (
     "CLAUDE_CODE_DISABLE_1M_CONTEXT",
     "CLAUDE_CODE_ATTRIBUTION_HEADER",
     "CLAUDE_CODE_SIMPLE",
-    "NO_PROXY",
-    "no_proxy",
 )
 
 

@@ -7,10 +7,13 @@ they can be taken away again.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from .model import Route
+
+PARTS = ("bin", "env", "lib", "log", "routes", "service", "state")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,18 @@ class Layout:
 
     @property
     def services(self) -> str:
-        """What the names of this deployment's services start with, and no other deployment's."""
+        """What the names of this deployment's services start with, and no other of this user's."""
         return f"{self.name}."
+
+    @property
+    def owner(self) -> str:
+        """What tells this deployment from any other on the machine, of whatever user."""
+        return hashlib.sha256(self.directory.encode()).hexdigest()[:12]
+
+    @property
+    def parts(self) -> list[str]:
+        """Every directory that homeport makes under its own."""
+        return [self.path(name) for name in PARTS]
 
     @property
     def bin(self) -> str:

@@ -172,6 +172,11 @@ class Model:
 
     def __post_init__(self) -> None:
         self._check_alias()
+        for name, text in (("label", self.label), ("description", self.description)):
+            if not text.isprintable():
+                raise SettingsError(
+                    name, text, "it has a line break or another control character", "Use one line"
+                )
         self._check_context()
         self._check_output()
 
@@ -245,6 +250,13 @@ class Endpoint:
     open_to_network: bool = False
 
     def __post_init__(self) -> None:
+        if self.host in ("0.0.0.0", "::"):  # noqa: S104 - refused, not bound
+            raise SettingsError(
+                "host",
+                self.host,
+                "a server may listen on all addresses, but a client needs one",
+                "Write the host's name",
+            )
         if not _is_host(self.host):
             raise SettingsError(
                 "host",

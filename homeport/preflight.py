@@ -55,11 +55,12 @@ def check_files() -> None:
             stop([f"{file} does not exist. See: ls {file.parent}"])
         try:
             runpy.run_path(str(file))
+        except SyntaxError as error:
+            stop([f"{file} line {error.lineno}: {type(error).__name__}: {error.msg}"])
         except Exception as error:
-            line = (
-                getattr(error, "lineno", None) or traceback.extract_tb(error.__traceback__)[-1][1]
-            )
-            stop([f"{file} line {line}: {type(error).__name__}: {getattr(error, 'msg', error)}"])
+            frames = traceback.extract_tb(error.__traceback__)
+            line = [frame.lineno for frame in frames if frame.filename == str(file)][-1]
+            stop([f"{file} line {line}: {type(error).__name__}: {error}"])
 
 
 def check_terminal() -> None:

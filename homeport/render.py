@@ -47,10 +47,11 @@ def definition(service: Service, manager: Manager, path: str) -> bytes:
             )
 
 
-def use_route(route: Route, layout: Layout, start: str) -> bytes:
+def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes:
     """The script that sends Claude Code to `route`.
 
-    `start` is what to type, or whom to ask, where nothing answers.
+    `start` and `token_fix` are what to do, or whom to ask, where nothing answers and where the
+    server takes another token.
     """
     variables = claude_code.environment(route)
     # The token stays in its own file: people read this one, and copy it about.
@@ -60,16 +61,16 @@ def use_route(route: Route, layout: Layout, start: str) -> bytes:
         route=route,
         layout=layout,
         start=start,
+        token_fix=token_fix,
         variables=variables,
         all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
     )
 
 
-def use_anthropic(layout: Layout, routes: tuple[Route, ...]) -> bytes:
+def use_anthropic(layout: Layout) -> bytes:
     """The script that undoes whichever route is active."""
     return _fill(
         "use-anthropic.sh.j2",
         layout=layout,
-        urls=[route.endpoint.url for route in routes],
         all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
     )

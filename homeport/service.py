@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from .layout import Layout
+
 #: The environment variable in which a running service shows its `Service.identity`.
 IDENTITY_VARIABLE = "HOMEPORT_SERVICE"
 
@@ -28,10 +30,12 @@ class Manager(StrEnum):
 
 @dataclass(frozen=True)
 class Service:
-    """`name` is unique to the user; `inputs` are digests of what the command line only points at
-    (the program's version, the weights), so that a change of theirs is a change of the service."""
+    """`name` is unique to the user, `owner` to the deployment on this machine (`Layout.owner`);
+    `inputs` are digests of what the command line only points at (the program's version, the
+    weights), so that a change of theirs is a change of the service."""
 
     name: str
+    owner: str
     description: str
     command: tuple[str, ...]
     log: str
@@ -39,12 +43,12 @@ class Service:
 
     @property
     def digest(self) -> str:
-        return digest(json.dumps([self.command, self.inputs]))
+        return digest(json.dumps([self.command, self.inputs, self.log]))
 
     @property
     def identity(self) -> str:
-        """Its name and digest, as its process has them in `IDENTITY_VARIABLE`."""
-        return f"{self.name}:{self.digest}"
+        """Its owner, name and digest, as its process has them in `IDENTITY_VARIABLE`."""
+        return f"{identity_start(self.owner, self.name)}{self.digest}"
 
     @property
     def label(self) -> str:
@@ -55,16 +59,6 @@ class Service:
     def unit(self) -> str:
         """The name of its systemd unit."""
         return f"{self.name}.service"
-
-    def definition(self, manager: Manager, home: str, directory: str) -> str:
-        """The path of its definition; `directory` is homeport's own."""
-        match manager:
-            case Manager.LAUNCHD:
-                return str(PurePosixPath(home, "Library/LaunchAgents", f"{self.label}.plist"))
-            case Manager.SYSTEMD:
-                return str(PurePosixPath(home, ".config/systemd/user", self.unit))
-            case Manager.SUPERVISORD:
-                return str(PurePosixPath(directory, "service", f"{self.name}.conf"))
 
     def start_command(self, manager: Manager, definition: str, supervisord: str) -> str:
         """What a person types to have it run."""
@@ -91,6 +85,22 @@ class Service:
                 "StandardErrorPath": self.log,
             }
         )
+
+
+def definition_path(name: str, manager: Manager, layout: Layout) -> str:
+    """Where the definition of the service `name` stands."""
+    match manager:
+        case Manager.LAUNCHD:
+            return str(PurePosixPath(layout.home, "Library/LaunchAgents", f"{name}.plist"))
+        case Manager.SYSTEMD:
+            return str(PurePosixPath(layout.home, ".config/systemd/user", f"{name}.service"))
+        case Manager.SUPERVISORD:
+            return layout.path("service", f"{name}.conf")
+
+
+def identity_start(owner: str, name: str) -> str:
+    """What the identity of the service `name` starts with, whatever it was started from."""
+    return f"{owner}/{name}:"
 
 
 def digest(text: str) -> str:

@@ -14,7 +14,7 @@ from .facts.host import HelpFact
 from .layout import expand
 from .model import FileWeights, HubWeights, PackagedWeights, Route
 from .operations.python_env import Environment
-from .service import Manager, Service, digest
+from .service import Manager, Service, definition_path, digest
 from .settings import ROOT, Engine
 from .target import Target
 
@@ -72,26 +72,43 @@ def supervised(route: Route, target: Target) -> Supervised:
     else:
         program = [machine.llama_server or "llama-server"]
         flags = llama_cpp.flags_in_help(host.get_fact(HelpFact, program=program[0]))
+        inputs.append(host.get_fact(SizeAndTimeFact, path=program[0]) or "")
     service = Service(
         name=f"{layout.services}{route.alias}",
+        owner=layout.owner,
         description=f"{route.alias}: {route.model.label}",
         command=(*program, *server.command_line(flags)),
         log=layout.log(route),
         inputs=tuple(inputs),
     )
-    definition = service.definition(machine.manager, machine.home, layout.directory)
+    definition = definition_path(service.name, machine.manager, layout)
     start = service.start_command(machine.manager, definition, supervisord(target))
     return Supervised(service, machine.manager, definition, start)
 
 
-def deployed_services(target: Target) -> list[tuple[str, str]]:
-    """The names of this deployment's services on the host, and the paths of their definitions."""
-    machine, layout = target.machine, target.layout
-    anyone = Service(f"{layout.services}*", "", (), "")
-    path = PurePosixPath(anyone.definition(machine.manager, machine.home, layout.directory))
-    names = host.get_fact(EntriesFact, path=str(path.parent))
-    found = [name for name in names if PurePosixPath(name).match(path.name)]
-    return [(name.removesuffix(path.suffix), str(path.parent / name)) for name in found]
+@dataclass(frozen=True)
+class Deployed:
+    """A service of this deployment that is on the host, wanted or not."""
+
+    name: str
+    manager: Manager
+    definition: str
+
+
+def deployed(target: Target) -> list[Deployed]:
+    """The services of this deployment on the host, under whatever manager they were put."""
+    found = []
+    for manager in Manager:
+        pattern = PurePosixPath(
+            definition_path(f"{target.layout.services}*", manager, target.layout)
+        )
+        names = host.get_fact(EntriesFact, path=str(pattern.parent))
+        found += [
+            Deployed(name.removesuffix(pattern.suffix), manager, str(pattern.parent / name))
+            for name in names
+            if PurePosixPath(name).match(pattern.name)
+        ]
+    return found
 
 
 def supervisord(target: Target) -> str:

@@ -6,7 +6,10 @@ What a user writes in group_data/ and inventory/ is plain Python values; here th
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +32,9 @@ from .model import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+
+#: A path whose last part can be the name of a service.
+_DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations")
 
@@ -107,7 +113,7 @@ def of(host: HostData) -> HostSettings:
         serves=serves,
         uses=_used(host, routes, serves),
         engine=_engine(host),
-        claude_settings=host.values.get("claude_settings", NEUTRAL_SETTINGS),
+        claude_settings=_claude_settings(host),
         add_to_path=host.values.get("add_to_path", True),
         show_answer=host.values.get("show_answer", False),
     )
@@ -254,23 +260,29 @@ def _generated_token(path: Path) -> Token:
     """The token that homeport keeps at `path`, made at the first use; 0600 from its first byte."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass  # another run made it just now
-        else:
-            with os.fdopen(handle, "w") as file:
-                file.write(f"{secrets.token_hex(32)}\n")
+        new = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{secrets.token_hex(32)}\n")
+        with contextlib.suppress(FileExistsError):  # another run made it just now
+            os.link(new, path)  # complete, or not there
+        new.unlink()
     return Token(path.read_text().strip())
 
 
 def _served(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
-    serves = tuple(_lookup(host, "serve", alias, routes) for alias in host.values.get("serve", []))
+    serves = _named(host, "serve", host.values.get("serve", []), routes)
     try:
         check_served_together(serves)
     except SettingsError as error:
         raise error.inside(f"{host.origin('serve')}: {host.name} serves ") from None
     for route in serves:
+        if "laptops" in host.groups and route.endpoint.tls:
+            raise SettingsError(
+                f"{host.origin('routes')}: routes[{route.alias!r}].tls",
+                True,
+                "a laptop's server speaks plain http",
+                "Leave it out",
+            )
         if "laptops" in host.groups and isinstance(route.model.weights, HubWeights):
             raise SettingsError(
                 f"{host.origin('routes')}: routes[{route.alias!r}].weights",
@@ -289,7 +301,7 @@ def _used(host: HostData, routes: dict[str, Route], serves: tuple[Route, ...]) -
     named = host.values.get("use")
     if named is None:
         return tuple(r for r in routes.values() if not r.endpoint.loopback or r in serves)
-    uses = tuple(_lookup(host, "use", alias, routes) for alias in named)
+    uses = _named(host, "use", named, routes)
     for route in uses:
         if route.endpoint.loopback and route not in serves:
             raise _error(
@@ -299,6 +311,14 @@ def _used(host: HostData, routes: dict[str, Route], serves: tuple[Route, ...]) -
                 "Leave it out here, or put the host into laptops",
             )
     return uses
+
+
+def _named(
+    host: HostData, key: str, aliases: list[object], routes: dict[str, Route]
+) -> tuple[Route, ...]:
+    if len(set(map(str, aliases))) < len(aliases):
+        raise _error(host, key, "an alias stands in it twice", "Leave one of them out")
+    return tuple(_lookup(host, key, alias, routes) for alias in aliases)
 
 
 def _lookup(host: HostData, key: str, alias: object, routes: dict[str, Route]) -> Route:
@@ -311,13 +331,26 @@ def _lookup(host: HostData, key: str, alias: object, routes: dict[str, Route]) -
 
 def _directory(host: HostData) -> str:
     directory = str(host.values.get("homeport_dir", "~/.homeport"))
-    if not directory.startswith(("/", "~/")) or len(Path(directory).parts) < 2:
-        raise _error(host, "homeport_dir", "it is not a path of its own", "Write ~/.homeport")
-    if any(character in directory for character in "\n\"'\\$`"):
+    if not _DIRECTORY.fullmatch(directory) or ".." in directory.split("/"):
         raise _error(
-            host, "homeport_dir", "quotes, $, ` and \\ do not survive a shell", "Write ~/.homeport"
+            host,
+            "homeport_dir",
+            "it has to be a directory of its own, in the home or by its whole path, and end in a "
+            "name of letters, digits, '.', '_' and '-'",
+            "Write ~/.homeport",
         )
-    return directory.rstrip("/")
+    return directory
+
+
+def _claude_settings(host: HostData) -> dict[str, Any]:
+    settings: dict[str, Any] = host.values.get("claude_settings", NEUTRAL_SETTINGS)
+    try:
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise _error(
+            host, "claude_settings", f"it cannot be written as JSON ({error})", "Use plain values"
+        ) from None
+    return settings
 
 
 def _engine(host: HostData) -> Engine:

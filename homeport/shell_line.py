@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 
 def line(directory: str, name: str) -> str:
-    """Puts `directory` on the PATH, once; the comment at its end marks it as ours.
+    """Puts `directory` on the PATH, once; the comment at its end marks it as that of `name`.
 
     bash and zsh, also where the variable is unset and the shell stops at that.
     """
     quoted = shlex.quote(directory)
     return (
         f'case ":${{PATH-}}:" in *:{quoted}:*) ;; *) PATH={quoted}:"${{PATH-}}"; '
-        f"export PATH ;; esac {_marker(name)}\n"
+        f"export PATH ;; esac # added by {name}"
     )
 
 
 def add(text: str, wanted: str, name: str) -> str:
-    """`text` with the line at its end, and no older version of it."""
-    if wanted in text.splitlines(keepends=True):
-        return text
+    """`text` with the line at its end, and no other version of it.
+
+    Where `text` does not end its last line, the mark says so, for `remove` to put that back.
+    """
     text = remove(text, name)
-    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{wanted}"
+    if text and not text.endswith("\n"):
+        return f"{text}\n{wanted}{_UNENDED}\n"
+    return f"{text}{wanted}\n"
 
 
 def remove(text: str, name: str) -> str:
     """`text` without the line."""
-    lines = text.splitlines(keepends=True)
-    return "".join(one for one in lines if not one.rstrip().endswith(_marker(name)))
+    mark = rf"# added by {re.escape(name)}"
+    text = re.sub(rf"\n[^\n]*{mark}{re.escape(_UNENDED)}\n\Z", "", text)
+    return re.sub(rf"^[^\n]*{mark}({re.escape(_UNENDED)})?\n", "", text, flags=re.MULTILINE)
 
 
-def _marker(name: str) -> str:
-    return f"# added by {name}"
+_UNENDED = ", and so was the line break before it"

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 
 from ..model import Route
 
-#: 503 with "Loading model" while it loads, then 200; needs no token.
-HEALTH_PATH = "/health"
-
 #: MiB. The server's own default of 8,192 is half of a 16 GB laptop.
 PROMPT_CACHE_MIB = 1024
 

@@ -59,27 +59,23 @@ class SizeAndTimeFact(FactBase[str | None]):
         )  # fmt: skip
 
 
-class FileContentFact(FactBase[FileContent | None]):
-    """The `FileContent` of a file of the user's; base64 keeps line ends and odd bytes."""
-
-    def command(self, path: str) -> StringCommand:
-        return StringCommand(
-            "f=", QuoteString(path), "; ",
-            '[ ! -L "$f" ] || f=$(readlink -f "$f"); echo "$f"; ',
-            f'[ ! -f "$f" ] || {{ {_MODE}; base64 < "$f"; }}',
-            _separator="",
-        )  # fmt: skip
-
-    def process(self, output: list[str]) -> FileContent:
-        path, *rest = output
-        if not rest:
-            return FileContent(path, None, None)
-        return FileContent(path, rest[0], base64.b64decode("".join(rest[1:])))
-
-
 def read(host: Host, path: str) -> FileContent:
-    """The file at `path`, and one without content where the host says nothing of it."""
-    return host.get_fact(FileContentFact, path=path) or FileContent(path, None, None)
+    """The file at `path`, links followed; without content where there is none.
+
+    Not a fact of pyinfra's, since -vvv would print the user's file. base64 keeps line ends and odd
+    bytes as they are.
+    """
+    command = StringCommand(
+        "f=", QuoteString(path), "; ",
+        '[ ! -L "$f" ] || f=$(readlink -f "$f"); echo "$f"; ',
+        f'[ ! -f "$f" ] || {{ {_MODE}; base64 < "$f"; }}',
+        _separator="",
+    )  # fmt: skip
+    _, output = host.run_shell_command(command, print_output=False, print_input=False)
+    lines = output.stdout_lines
+    if len(lines) < 2:
+        return FileContent(lines[0] if lines else path, None, None)
+    return FileContent(lines[0], lines[1], base64.b64decode("".join(lines[2:])))
 
 
 class DirectoriesFact(FactBase[dict[str, str]]):

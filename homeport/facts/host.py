@@ -28,7 +28,6 @@ PATH="$PATH:{EXTRA_PATH}"
 export XDG_RUNTIME_DIR="${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}"
 echo "home=$HOME"
 echo "kernel=$(uname -s)"
-echo "machine=$(uname -m)"
 echo "user=$(id -un)"
 if [ "$(uname -s)" = Darwin ]; then echo manager=launchd
 elif systemctl --user show-environment >/dev/null 2>&1; then echo manager=systemd
@@ -48,7 +47,9 @@ for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
   then echo openmp=yes; else echo openmp=no; fi
   case $version in 3.[0-9].*) ;; *) break ;; esac
 done
-echo "free_kib=$(df -Pk "$HOME" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
+case $directory in "~/"*) directory=$HOME/${{directory#??}} ;; esac
+while [ ! -d "$directory" ]; do directory=$(dirname "$directory"); done
+echo "free_kib=$(df -Pk "$directory" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
 server=$(command -v llama-server) && echo "llama_server=$server"
 claude=$(PATH="$HOME/.local/bin:$PATH"; command -v claude) && echo "claude=$claude"
 true
@@ -65,12 +66,14 @@ class Lingering(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """A host, seen as the user that pyinfra is connected as. `free` is in bytes, under the home;
-    `openmp` is whether libgomp is there, which the engine's wheel links to and does not bring."""
+    """A host, seen as the user that pyinfra is connected as.
+
+    `free` is in bytes, where homeport goes; `openmp` is whether libgomp is there, which the
+    engine's wheel links to and does not bring.
+    """
 
     home: str
     kernel: str
-    machine: str
     user: str
     manager: Manager
     free: int
@@ -86,8 +89,9 @@ class Machine:
 class MachineFact(FactBase[Machine]):
     """The `Machine`, in one command; of several Pythons the first that is new enough."""
 
-    def command(self) -> str:
-        return _MACHINE
+    def command(self, directory: str) -> StringCommand:
+        """`directory` is where homeport goes, in which there has to be room."""
+        return StringCommand("directory=", QuoteString(directory), "\n", _MACHINE, _separator="")
 
     def process(self, output: list[str]) -> Machine:
         found = dict(line.split("=", 1) for line in output if "=" in line)
@@ -96,7 +100,6 @@ class MachineFact(FactBase[Machine]):
             return Machine(
                 home=found["home"],
                 kernel=found["kernel"],
-                machine=found["machine"],
                 user=found["user"],
                 manager=Manager(found["manager"]),
                 free=int(found["free_kib"]) * 1024,

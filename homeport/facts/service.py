@@ -50,20 +50,20 @@ class RunningService:
 
 
 class RunningServiceFact(FactBase[RunningService]):
-    """The `RunningService` of `service` under `manager`; `definition` is the path of its file."""
+    """The `RunningService` called `service` under `manager`, with its definition at that path."""
 
-    def command(self, service: Service, manager: Manager, definition: str) -> StringCommand:
+    def command(self, service: str, manager: Manager, definition: str) -> StringCommand:
         match manager:
             case Manager.SYSTEMD:
                 return StringCommand(
-                    f"{RUNTIME_DIR}u={service.unit}; "
+                    f"{RUNTIME_DIR}u={service}.service; "
                     'systemctl --user show "$u" -p MainPID -p NeedDaemonReload -p UnitFileState; '
                     'pid=$(systemctl --user show "$u" -p MainPID --value); '
                     f'[ "${{pid:-0}}" = 0 ] || {{ {_PROCESS}; }}; true'
                 )
             case Manager.LAUNCHD:
                 return StringCommand(
-                    f'launchctl print "gui/$(id -u)/{service.label}" 2>/dev/null || true'
+                    f'launchctl print "gui/$(id -u)/{service}" 2>/dev/null || true'
                 )
             case Manager.SUPERVISORD:
                 return StringCommand(

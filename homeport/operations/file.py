@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Generator
 from io import BytesIO
 from pathlib import PurePosixPath
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
+from .. import report
 from ..facts.file import (
     DirectoriesFact,
     EntriesFact,
@@ -18,6 +20,7 @@ from ..facts.file import (
     FileStateFact,
     read,
 )
+from ..layout import Layout
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -37,12 +40,29 @@ def write(path: str, content: bytes, mode: str = "644") -> Commands:
 
 
 @operation()
-def absent(path: str) -> Commands:
-    """Remove the file `path`."""
-    if host.get_fact(FileStateFact, path=path) is None:
-        host.noop(f"{path} is not there")
-        return
-    yield StringCommand("rm -f", QuoteString(path))
+def no_leftovers(paths: list[str]) -> Commands:
+    """Remove what interrupted writes of `paths` left beside them."""
+    left = []
+    for folder in dict.fromkeys(str(PurePosixPath(path).parent) for path in paths):
+        starts = tuple(_beside(path) for path in paths)
+        names = [f"{folder}/{name}" for name in host.get_fact(EntriesFact, path=folder)]
+        left += [name for name in names if name.startswith(starts)]
+    if not left:
+        host.noop("nothing was left")
+    for path in left:
+        yield StringCommand("rm -f", QuoteString(path))
+
+
+@operation()
+def tree_absent(layout: Layout) -> Commands:
+    """Remove homeport's own directory: the parts that it made, and itself when that empties it."""
+    if layout.directory not in host.get_fact(DirectoriesFact, paths=(layout.directory,)):
+        host.noop(f"{layout.directory} is not there")
+    else:
+        yield StringCommand("rm -rf", *map(QuoteString, layout.parts))
+        yield StringCommand("rmdir", QuoteString(layout.directory))
+    if state.is_executing:
+        report.say(host, f"nothing of {layout.name} is left")
 
 
 @operation()
@@ -100,30 +120,27 @@ def parents(path: str, home: str) -> list[str]:
 
 def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None = None) -> Commands:
     """Commands that put `content` at `path`; with `guard`, only while the file still holds that
-    (an empty one: while there is none), so that nobody's edit in between is lost."""
-    new = _beside(path)
-    yield StringCommand("rm -f", QuoteString(new), "&& ( umask 077 && : >", QuoteString(new), ")")
+    (an empty one: while there is none), so that nobody's edit in between is lost.
+
+    Each run has a name of its own for the new file, so that two of them cannot mix their contents.
+    """
+    new = f"{_beside(path)}{secrets.token_hex(4)}"
+    yield StringCommand("umask 077 && : >", QuoteString(new))
     yield FileUploadCommand(BytesIO(content), new)
-    checks = [StringCommand('[ "$(wc -c <', QuoteString(new), f')" -eq {len(content)} ]')]
+    check = StringCommand('[ "$(wc -c <', QuoteString(new), f')" -eq {len(content)} ]')
     if guard is not None:
-        digest = hashlib.sha256(guard).hexdigest()
-        checks.append(
-            StringCommand(
-                "[ \"$( { cat", QuoteString(path), "2>/dev/null || :; } |",
-                "{ sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-64)\" =", digest, "]",
-            )
+        check = StringCommand(
+            check, '&& [ "$( { cat', QuoteString(path), "2>/dev/null || :; } |",
+            "{ sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-64)\" =",
+            hashlib.sha256(guard).hexdigest(), "]",
         )  # fmt: skip
-    for check in checks:
-        yield StringCommand(
-            check, "|| { rm -f", QuoteString(new),
-            "; echo", QuoteString(f"homeport: {path} changed meanwhile, or the disk is full: "
-                                  "nothing was written, run it again"),
-            ">&2; exit 1; }",
-        )  # fmt: skip
+    failed = f"homeport: {path} was not written: it changed, or the disk is full. Run it again"
     yield StringCommand(
-        "chmod", mode, QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(path)
-    )
+        check, "&& chmod", mode, QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(path),
+        "|| { rm -f", QuoteString(new), "; echo", QuoteString(failed), ">&2; exit 1; }",
+    )  # fmt: skip
 
 
 def _beside(path: str) -> str:
-    return f"{path}.homeport-new"
+    """What the names of new files for `path` start with."""
+    return f"{path}.homeport-new-"

@@ -11,11 +11,12 @@ from ..facts.file import FileStateFact
 from ..facts.host import Lingering
 from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, RunningServiceFact
 from ..layout import Layout
-from ..service import IDENTITY_VARIABLE, Manager, Service
+from ..service import IDENTITY_VARIABLE, Manager, Service, identity_start
 from .file import Commands
 
-# supervisord is gone when it has stopped its program, at most 10 s after the signal. A supervisord
-# that was killed leaves its program behind: that is known by the service's name in its environment.
+# supervisord is gone when it has stopped its program, at most 10 s after the signal. One that was
+# killed leaves its program behind. That is found by deployment and service, as it has them in its
+# environment, since others on the machine may have a service of the same name.
 _STOP_SUPERVISORD = f"""{FIND_SUPERVISORD}
 if [ -n "$daemon" ]; then
   kill "$daemon"
@@ -23,8 +24,9 @@ if [ -n "$daemon" ]; then
     kill -0 "$daemon" 2>/dev/null || break; sleep 1
   done
 fi
-for file in $(grep -lzs "^{IDENTITY_VARIABLE}=$name:" /proc/[0-9]*/environ); do
-  pid=${{file#/proc/}}; kill -9 "${{pid%/environ}}"
+for process in /proc/[0-9]*; do
+  [ -O "$process" ] && grep -zqsF "{IDENTITY_VARIABLE}=$identity" "$process/environ" || continue
+  kill "${{process#/proc/}}"; sleep 1; kill -9 "${{process#/proc/}}" 2>/dev/null
 done
 """
 
@@ -37,7 +39,7 @@ def converged(service: Service, manager: Manager, definition: str, supervisord: 
     `supervisord` is the program's path, where `manager` is that.
     """
     running = host.get_fact(
-        RunningServiceFact, service=service, manager=manager, definition=definition
+        RunningServiceFact, service=service.name, manager=manager, definition=definition
     )
     right = running.is_right(service)
     if right and running.current:
@@ -55,14 +57,14 @@ def converged(service: Service, manager: Manager, definition: str, supervisord: 
             yield from _bootstrap(service, definition)
         case Manager.SUPERVISORD:
             yield StringCommand(
-                _names(service.name, definition), _STOP_SUPERVISORD,
+                _names(service.owner, service.name, definition), _STOP_SUPERVISORD,
                 "PYTHONUTF8=1 ", QuoteString(supervisord), " -c ", QuoteString(definition),
                 _separator="",
             )  # fmt: skip
 
 
 @operation()
-def absent(service: str, manager: Manager, definition: str) -> Commands:
+def absent(service: str, owner: str, manager: Manager, definition: str) -> Commands:
     """Stop the service called `service`, have its manager forget it, and remove its definition."""
     match manager:
         case Manager.SYSTEMD:
@@ -80,7 +82,10 @@ def absent(service: str, manager: Manager, definition: str) -> Commands:
             )
         case Manager.SUPERVISORD:
             yield StringCommand(
-                _names(service, definition), _STOP_SUPERVISORD, 'rm -f "$conf"', _separator=""
+                _names(owner, service, definition),
+                _STOP_SUPERVISORD,
+                'rm -f "$conf"',
+                _separator="",
             )
 
 
@@ -91,7 +96,7 @@ def lingers(lingering: Lingering, layout: Layout) -> Commands:
         host.noop(f"it is {lingering}")
         return
     yield StringCommand(
-        f"{RUNTIME_DIR}loginctl enable-linger && touch ", QuoteString(linger_mark(layout)),
+        "touch ", QuoteString(linger_mark(layout)), f"; {RUNTIME_DIR}loginctl enable-linger",
         _separator="",
     )  # fmt: skip
 
@@ -109,10 +114,11 @@ def linger_mark(layout: Layout) -> str:
     return layout.path("state", "linger-enabled")
 
 
-def _names(service: str, definition: str) -> StringCommand:
+def _names(owner: str, service: str, definition: str) -> StringCommand:
     """Sets the two shell variables that _STOP_SUPERVISORD reads."""
+    start = identity_start(owner, service)
     return StringCommand(
-        "name=", QuoteString(service), "; conf=", QuoteString(definition), "; ", _separator=""
+        "identity=", QuoteString(start), "; conf=", QuoteString(definition), "; ", _separator=""
     )
 
 

@@ -113,7 +113,7 @@ def _wait(route: Route, python: str, token_path: str | None, supervised: Supervi
             return found
         pid = host.get_fact(
             RunningServiceFact,
-            service=supervised.service,
+            service=supervised.service.name,
             manager=supervised.manager,
             definition=supervised.definition,
         ).pid

@@ -6,6 +6,7 @@ directory of its own under DIRECTORY, removed afterwards, so that it leaves no s
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,19 +24,22 @@ def main() -> None:
         "DISABLE_AUTOUPDATER": "1",
     }
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [script, "-p", question],
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=float(seconds),
-            check=False,
+            start_new_session=True,
         )
-        answer = done.stdout if done.returncode == 0 else done.stdout + done.stderr
-        prefix = "" if done.returncode == 0 else "did not answer: "
+        out, err = process.communicate(timeout=float(seconds))
+        answer = out if process.returncode == 0 else out + err
+        prefix = "" if process.returncode == 0 else "did not answer: "
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         prefix, answer = "did not answer", " within %s s" % seconds
     finally:
         shutil.rmtree(folder, ignore_errors=True)

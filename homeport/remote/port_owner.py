@@ -7,11 +7,28 @@ Reads /proc where there is one, else asks lsof.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from glob import glob
 
 LISTEN = "0A"
+
+OF_ANOTHER_USER: "dict[str, object]" = {
+    "pid": None,
+    "command": "a process of another user",
+    "value": None,
+}
+
+
+def free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def sockets(port: int) -> "set[str]":
@@ -57,7 +74,7 @@ def linux(port: int, name: str) -> "dict[str, object] | None":
         return None
     pid = owner(inodes)
     if pid is None:
-        return {"pid": None, "command": "a process of another user", "value": None}
+        return OF_ANOTHER_USER
     with open("/proc/%d/cmdline" % pid, "rb") as file:
         words = file.read().decode(errors="replace").split("\0")
     return {"pid": pid, "command": " ".join(words).strip(), "value": variable(pid, name)}
@@ -72,7 +89,8 @@ def lsof(port: int) -> "dict[str, object] | None":
     )
     pids = out.stdout.split()
     if not pids:
-        return None
+        # Without root lsof shows one's own processes only.
+        return None if free(port) else OF_ANOTHER_USER
     return {"pid": int(pids[0]), "command": command(int(pids[0])), "value": None}
 
 

@@ -18,7 +18,7 @@ from ..service import Manager
 from ..serving import (
     PROGRAM,
     Supervised,
-    deployed_services,
+    deployed,
     environment,
     server_token,
     supervised,
@@ -28,13 +28,13 @@ from ..serving import (
 from ..settings import Engine
 from ..target import Target
 
-DIRECTORIES = ("", "env", "lib", "log", "service", "state")
+DIRECTORIES = ("state", "env", "lib", "log", "service")
 
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
     machine = target.machine
-    found = [_python_problem(machine), _engine_problem(target), _linger_problem(machine)]
+    found = [_python_problem(target), _engine_problem(target), _linger_problem(machine)]
     if not any(found):  # with a Python, the rest can be looked at
         found.append(_disk_problem(target))
         for route in target.settings.serves:
@@ -49,9 +49,10 @@ def apply(target: Target) -> None:
     engine = environment(target)
     file.private_directories(
         name=f"Directories in {layout.directory}",
-        paths=[layout.path(name) for name in DIRECTORIES],
+        paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
-    python_env.present(name="Install the engine", environment=engine, python=python)
+    if engine.locks:
+        python_env.present(name="Install the engine", environment=engine, python=python)
     file.write(
         name="Write the server program",
         path=layout.path("lib", PROGRAM.name),
@@ -63,14 +64,15 @@ def apply(target: Target) -> None:
         )
         if machine.lingering is Lingering.DENIED:
             report.say(host, f"the server ends with the last login. {_linger_fix(machine)}")
-    wanted = [supervised(route, target).service.name for route in target.settings.serves]
-    for name, path in deployed_services(target):
-        if name not in wanted:
+    wanted = {supervised(route, target).definition for route in target.settings.serves}
+    for old in deployed(target):
+        if old.definition not in wanted:
             service.absent(
-                name=f"Remove {name}, which is served no more",
-                service=name,
-                manager=machine.manager,
-                definition=path,
+                name=f"Remove {old.name}, which is served no more",
+                service=old.name,
+                owner=layout.owner,
+                manager=old.manager,
+                definition=old.definition,
             )
     for route in target.settings.serves:
         _serve(route, target, python)
@@ -123,12 +125,15 @@ def _definition_directories(wanted: Supervised, target: Target) -> list[str]:
     return directories
 
 
-def _python_problem(machine: Machine) -> str | None:
+def _python_problem(target: Target) -> str | None:
+    machine = target.machine
     mac = machine.kernel == "Darwin"
     fix = f"Type: {'brew install python' if mac else 'sudo apt install python3 python3-venv'}"
     oldest = ".".join(map(str, OLDEST_PYTHON))
     if machine.python is None:
-        return f"there is no python3 on this machine, and the engine runs on it. {fix}"
+        return f"there is no python3 on this machine, and homeport runs on it. {fix}"
+    if not environment(target).locks:
+        return None  # nothing is installed: any Python can look at ports and ask the server
     if machine.python_version < OLDEST_PYTHON:
         return (
             f"{machine.python} is Python {python_version(machine)}, and the engine needs {oldest} "
@@ -189,17 +194,17 @@ def _port_problem(route: Route, target: Target) -> str | None:
     owner = host.get_fact(PortOwnerFact, python=target.machine.python, port=port)
     if owner is None:
         return None
-    wanted = supervised(route, target)
-    if (owner["value"] or "").startswith(f"{wanted.service.name}:"):
+    if (owner["value"] or "").startswith(f"{target.layout.owner}/"):
         return None  # ours, even where whatever supervised it was killed
-    running = host.get_fact(
-        RunningServiceFact,
-        service=wanted.service,
-        manager=wanted.manager,
-        definition=wanted.definition,
-    )
-    if owner["pid"] is not None and owner["pid"] == running.pid:
-        return None
+    for known in deployed(target):
+        running = host.get_fact(
+            RunningServiceFact,
+            service=known.name,
+            manager=known.manager,
+            definition=known.definition,
+        )
+        if owner["pid"] is not None and owner["pid"] == running.pid:
+            return None
     who = f"{owner['command']} (process {owner['pid']})" if owner["pid"] else owner["command"]
     return (
         f"port {port} of {route.alias} is in use by {who}. End that, or give the route another "

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import files
 
-from .. import report
 from ..operations import file, service, user_files
-from ..serving import deployed_services
+from ..serving import deployed
 from ..target import Target
+
+START_UP_FILES = (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile")
 
 
 @deploy("Removal")
 def apply(target: Target) -> None:
-    machine, layout = target.machine, target.layout
-    for name, definition in deployed_services(target):
+    layout = target.layout
+    start_up = [str(PurePosixPath(target.machine.home, name)) for name in START_UP_FILES]
+    services = deployed(target)
+    for old in services:
         service.absent(
-            name=f"Remove the service {name}",
-            service=name,
-            manager=machine.manager,
-            definition=definition,
+            name=f"Remove the service {old.name}",
+            service=old.name,
+            owner=layout.owner,
+            manager=old.manager,
+            definition=old.definition,
         )
     service.no_lingering(name="Let services end with the login again", layout=layout)
     user_files.settings_unmerged(
@@ -30,12 +32,14 @@ def apply(target: Target) -> None:
         path=layout.claude_settings,
         layout=layout,
     )
-    for start_up in (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile"):
-        path = str(PurePosixPath(machine.home, start_up))
+    for path in start_up:
         user_files.line_absent(name=f"Take our line out of {path}", path=path, layout=layout)
+    file.no_leftovers(
+        name="Remove what an interrupted run left beside them",
+        paths=[layout.claude_settings, *start_up, *(old.definition for old in services)],
+    )
     file.directories_absent(
         name="Remove the directories made for them", record=layout.created_directories
     )
     # Last, since it holds the record of all the rest.
-    files.directory(name=f"Remove {layout.directory}", path=layout.directory, present=False)
-    report.say(host, f"nothing of {layout.name} is left")
+    file.tree_absent(name=f"Remove {layout.directory}", layout=layout)

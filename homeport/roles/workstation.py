@@ -16,7 +16,7 @@ from ..operations.file import parents
 from ..serving import supervised
 from ..target import Target
 
-DIRECTORIES = ("", "bin", "routes", "state")
+DIRECTORIES = ("state", "bin", "routes")
 
 
 def problems(target: Target) -> list[str]:
@@ -34,7 +34,7 @@ def apply(target: Target) -> None:
     settings, machine, layout = target.settings, target.machine, target.layout
     file.private_directories(
         name=f"Directories in {layout.directory}",
-        paths=[layout.path(name) for name in DIRECTORIES],
+        paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
     for route in settings.uses:
         _route(route, target)
@@ -43,7 +43,7 @@ def apply(target: Target) -> None:
     file.write(
         name="Write use-anthropic.sh",
         path=f"{layout.bin}/use-anthropic.sh",
-        content=render.use_anthropic(layout, settings.uses),
+        content=render.use_anthropic(layout),
         mode="755",
     )
     file.directories(
@@ -91,12 +91,14 @@ def _route(route: Route, target: Target) -> None:
     )
     if route in target.settings.serves:
         start = f"start it: {supervised(route, target).start_command}"
+        on_401 = "Run the deploy again, it writes the token on both sides"
     else:
         start = f"ask whoever runs {route.endpoint.host} to start it"
+        on_401 = "Set the route's token_file to the server's token and run the deploy again"
     file.write(
         name=f"Write {route.script}",
         path=layout.script(route),
-        content=render.use_route(route, layout, start),
+        content=render.use_route(route, layout, start, on_401),
         mode="755",
     )
 

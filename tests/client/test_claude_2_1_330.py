@@ -75,8 +75,8 @@ def session(tmp_path: Path, free_port: int) -> Iterator[Session]:
     route = Route(model, Endpoint("localhost", free_port, Token("geheim")))
     for name in ("bin", "routes"):
         Path(layout.path(name)).mkdir(parents=True)
-    write(layout.script(route), render.use_route(route, layout, "start it"))
-    write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout, (route,)))
+    write(layout.script(route), render.use_route(route, layout, "start it", "FIX"))
+    write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout))
     write(layout.token(route), b"geheim\n")
     settings = json.dumps(claude_code.route_settings(route))
     write(layout.route_settings(route), settings.encode())

@@ -20,7 +20,6 @@ from .conftest import Machine, wait_until
 FAKE_MACHINE = {
     "home": "/home/dev",
     "kernel": "Linux",
-    "machine": "x86_64",
     "user": "dev",
     "manager": "systemd",
     "python": "/usr/bin/python3 3.12.3",
@@ -173,6 +172,39 @@ def test_settings_that_are_not_json(machine: Machine) -> None:
     (line,) = complaints(run.output)
     assert "settings.json is not valid JSON (line 3 column 3: Expecting ',' delimiter)" in line
     assert machine.tree() == before
+
+
+def test_removal_with_settings_that_are_not_json_touches_nothing(machine: Machine) -> None:
+    (machine.home / ".claude").mkdir()
+    (machine.home / ".claude" / "settings.json").write_text("{")
+    before = machine.tree()
+    run = machine.pyinfra("-y", "inventory/try.py", "remove.py")
+    assert run.status == 1
+    assert len(complaints(run.output)) == 1
+    assert "is left" not in run.output
+    assert machine.tree() == before
+
+
+@pytest.mark.parametrize("script", ["deploy.py", "remove.py"])
+def test_a_directory_that_is_not_homeports_is_left_alone(machine: Machine, script: str) -> None:
+    (machine.home / "Documents").mkdir()
+    (machine.home / "Documents" / "thesis.txt").write_text("years of work")
+    before = machine.tree()
+    data = "homeport_dir=~/Documents"
+    run = machine.pyinfra("-y", "inventory/local.py", script, "--data", data)
+    assert run.status == 1
+    assert "Documents holds other things than homeport's. Choose another" in run.output
+    assert machine.tree() == before
+
+
+def test_two_deployments_in_one_home(machine: Machine) -> None:
+    (machine.home / ".homeport" / "state").mkdir(parents=True)
+    (machine.home / ".homeport" / "state" / "settings.json.record").write_text("{}")
+    run = machine.pyinfra("-y", "inventory/try.py", "deploy.py")
+    assert run.status == 1
+    (line,) = complaints(run.output)
+    assert "this home has another deployment, in " in line
+    assert "Take it away first: pyinfra inventory/local.py remove.py" in line
 
 
 def test_a_busy_port_is_named_with_its_process(machine: Machine) -> None:

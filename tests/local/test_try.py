@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -255,6 +256,7 @@ def test_a_token_is_asked_for_and_shown_nowhere(machine: Machine) -> None:
         run = machine.run(program, "-y", "-vvv", "--diff", "inventory/try.py", "deploy.py")
         assert "answer:   The capital of France is Paris." in run.output
         assert "geheim" not in run.output
+        assert base64.b64encode(USER_SETTINGS.encode())[:60].decode() not in run.output
         assert not [pid for pid in machine.servers() if b"geheim" in command_line(pid)]
         with pytest.raises(urllib.error.HTTPError, match="401"):
             ask(machine, messages=[{"role": "user", "content": "?"}])

@@ -85,10 +85,10 @@ class Home:
     def install(self, route: Route) -> None:
         for name in ("bin", "routes"):
             Path(self.layout.path(name)).mkdir(parents=True, exist_ok=True)
-        self._write(self.layout.script(route), render.use_route(route, self.layout, "start it: GO"))
         self._write(
-            f"{self.layout.bin}/use-anthropic.sh", render.use_anthropic(self.layout, (route,))
+            self.layout.script(route), render.use_route(route, self.layout, "start it: GO", "FIX")
         )
+        self._write(f"{self.layout.bin}/use-anthropic.sh", render.use_anthropic(self.layout))
         self._write(self.layout.token(route), route.client_token.encode())
         settings = json.dumps(claude_code.route_settings(route))
         self._write(self.layout.route_settings(route), settings.encode())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import plistlib
 import re
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +22,6 @@ from homeport.roles import laptop, workstation
 MAC = [
     "home=/Users/anna b",
     "kernel=Darwin",
-    "machine=arm64",
     "user=anna",
     "manager=launchd",
     "python=/opt/homebrew/bin/python3 3.13.1",
@@ -40,7 +41,7 @@ class Plan:
         return self.uploads[name]
 
 
-def plan(machine: list[str], answers: dict[str, str] | None = None, **data: Any) -> Plan:
+def plan(machine: list[str], answers: dict[str, Any] | None = None, **data: Any) -> Plan:
     """Everything that deploy.py would do on a bare machine of this kind; `answers` are what it
     prints for commands with these words in them."""
     responses = {"fake_responses": {"homeport: machine": machine, **(answers or {})}}
@@ -94,7 +95,7 @@ def test_a_mac_gets_a_launch_agent(mac: Plan) -> None:
 
 def test_a_mac_gets_its_shells_start_up_files(mac: Plan) -> None:
     outside = {name for name in mac.uploads if "/.homeport/" not in name}
-    names = {name.removeprefix("/Users/anna b/").removesuffix(".homeport-new") for name in outside}
+    names = {final(name).removeprefix("/Users/anna b/") for name in outside}
     assert names == {
         ".bashrc",
         ".zshrc",
@@ -107,20 +108,63 @@ def test_a_mac_gets_its_shells_start_up_files(mac: Plan) -> None:
 def test_a_token_is_in_no_command(mac: Plan) -> None:
     assert not [command for command in mac.commands if "geheim" in command]
     holders = {name for name, content in mac.uploads.items() if b"geheim" in content}
-    assert {re.sub(r".*/\.homeport/", "", name) for name in holders} == {
-        "service/claude-fable5.token.homeport-new",
-        "routes/claude-fable5.token.homeport-new",
-        "routes/claude-fable5.json.homeport-new",
+    assert {re.sub(r".*/\.homeport/", "", final(name)) for name in holders} == {
+        "service/claude-fable5.token",
+        "routes/claude-fable5.token",
+        "routes/claude-fable5.json",
     }
 
 
 def test_files_with_a_token_are_private_before_they_are_filled(mac: Plan) -> None:
     for name, content in mac.uploads.items():
         if b"geheim" in content:
-            final = name.removesuffix(".homeport-new")
-            created = [c for c in mac.commands if "umask 077" in c and name in c]
-            moved = [c for c in mac.commands if c.startswith("chmod 600 ") and final in c]
-            assert len(created) == 1 and len(moved) == 1
+            (created,) = [c for c in mac.commands if c.startswith("umask 077 ") and name in c]
+            (moved,) = [c for c in mac.commands if "chmod 600 " in c and name in c]
+            assert mac.commands.index(created) < mac.commands.index(moved)
+
+
+def final(name: str) -> str:
+    """The path that a new file will have."""
+    return name.partition(".homeport-new-")[0]
+
+
+LINUX = ["home=/home/jörg x", "kernel=Linux", "user=jörg", *MAC[3:], "lingering=off"]
+LINUX = [line.replace("launchd", "systemd") for line in LINUX]
+
+
+def test_a_linux_laptop_gets_a_unit_that_outlives_the_login() -> None:
+    found = plan(LINUX, routes={"claude-fable5": ROUTE}, serve=["claude-fable5"])
+    unit = found.upload(r"systemd/user/homeport\.claude-fable5\.service").decode()
+    assert 'ExecStart=:"/home/jörg x/.homeport/env/' in unit
+    starts = [c for c in found.commands if "systemctl --user" in c]
+    assert ["daemon-reload" in starts[0], "enable homeport.claude-fable5" in starts[0]] == [
+        True
+    ] * 2
+    assert starts[1].endswith("systemctl --user restart homeport.claude-fable5.service")
+    (linger,) = [c for c in found.commands if "enable-linger" in c]
+    assert linger.index("touch") < linger.index("enable-linger"), "noted before it is done"
+
+
+def test_a_running_unit_is_left_alone() -> None:
+    """What the process says of itself decides: identity and command line."""
+    first = plan(LINUX, routes={"claude-fable5": ROUTE}, serve=["claude-fable5"])
+    unit = first.upload(r"homeport\.claude-fable5\.service").decode()
+    (identity,) = re.findall(r"HOMEPORT_SERVICE=(.*)", unit)
+    (line,) = re.findall(r"ExecStart=:(.*)", unit)
+    command = "\0".join([*shlex.split(line), ""]).encode()
+    answer = [
+        "MainPID=7",
+        "NeedDaemonReload=no",
+        "UnitFileState=enabled",
+        f"identity={identity}",
+        f"command={base64.b64encode(command).decode()}",
+    ]
+    running = {"systemctl --user show": answer}
+    again = plan(LINUX, running, routes={"claude-fable5": ROUTE}, serve=["claude-fable5"])
+    assert not [c for c in again.commands if "restart" in c or "daemon-reload" in c]
+    drifted = {"systemctl --user show": [*answer[:4], f"command={answer[4][8:-8]}"]}
+    healed = plan(LINUX, drifted, routes={"claude-fable5": ROUTE}, serve=["claude-fable5"])
+    assert [c for c in healed.commands if "restart" in c]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_running_service(output: list[str], running: RunningService) -> None:
 
 
 def test_a_process_is_right_when_identity_and_words_are() -> None:
-    service = Service("a", "", ("/bin/python", "--port", "1"), "")
+    service = Service("a", "owner", "", ("/bin/python", "--port", "1"), "")
     running = RunningService(4711, service.identity, WORDS, True)
     assert running.is_right(service)
     assert replace(running, command=("/bin/wrapped", "--x", *WORDS[1:])).is_right(service)
@@ -96,7 +96,6 @@ def test_machine() -> None:
         [
             "home=/Users/anna b",
             "kernel=Darwin",
-            "machine=arm64",
             "user=anna",
             "manager=launchd",
             "python=/usr/bin/python3 3.9.6",

@@ -45,6 +45,8 @@ def routes(**changes: Any) -> dict[str, Any]:
         ({"token_file": "no/such"}, "token_file is 'no/such': it cannot be read"),
         ({"token_env": "A", "token_file": "b"}, "token_file is set as well"),
         ({"revision": "main"}, "revision is 'main': the model does not come from the Hub"),
+        ({"label": "a\nb"}, "label is 'a\\nb': it has a line break"),
+        ({"host": "0.0.0.0"}, "host is '0.0.0.0': a server may listen on all addresses"),
         ({"weights": "x.bin"}, "weights is 'x.bin': it is not the path of a GGUF file"),
     ],
 )
@@ -82,6 +84,16 @@ def test_unknown_alias_in_a_hosts_data(key: str) -> None:
         f"group_data/all.py: {key} is 'claude-fabel5': no route has this alias. "
         "Did you mean 'claude-fable5'?"
     )
+
+
+def test_an_alias_twice() -> None:
+    with pytest.raises(SettingsError, match="an alias stands in it twice"):
+        of(a_host("laptops", routes=ROUTES, serve=["claude-fable5", "claude-fable5"]))
+
+
+def test_a_laptop_has_no_tls() -> None:
+    with pytest.raises(SettingsError, match=r"\.tls is True: a laptop's server speaks plain http"):
+        of(a_host("laptops", routes=routes(tls=True), serve=["claude-fable5"]))
 
 
 def test_two_models_on_one_port() -> None:
@@ -142,9 +154,13 @@ def test_a_laptop_gets_no_weights_from_the_hub_yet() -> None:
     [
         ({"engine": "vllm"}, "engine is 'vllm': there is no such engine. Known are xllamacpp"),
         ({"serve": "claude-glm"}, "serve is 'claude-glm': it has to be a list"),
-        ({"homeport_dir": "homeport"}, "homeport_dir is 'homeport': it is not a path of its own"),
-        ({"homeport_dir": "~/"}, "homeport_dir is '~/': it is not a path of its own"),
-        ({"homeport_dir": "~/a$b"}, "homeport_dir is '~/a$b': quotes"),
+        ({"homeport_dir": "homeport"}, "homeport_dir is 'homeport': it has to be a directory"),
+        ({"homeport_dir": "~/"}, "homeport_dir is '~/': it has to be a directory"),
+        ({"homeport_dir": "~/a$b"}, "homeport_dir is '~/a$b': it has to be a directory"),
+        ({"homeport_dir": "~/.."}, "homeport_dir is '~/..': it has to be a directory"),
+        ({"homeport_dir": "/home"}, "homeport_dir is '/home': it has to be a directory"),
+        ({"homeport_dir": "~/my port"}, "homeport_dir is '~/my port': it has to be a directory"),
+        ({"claude_settings": {"a": {1}}}, "claude_settings is {'a': {1}}: it cannot be written"),
         ({"add_to_path": "yes"}, "add_to_path is 'yes': it has to be a True/False"),
     ],
 )

@@ -16,6 +16,7 @@ from homeport.service import Manager, Service, supervisor_quote, systemd_quote
 def service(program: str) -> Service:
     return Service(
         name="homeport.claude-fable5",
+        owner="0123",
         description="claude-fable5: a model",
         command=(program, "--model", '/home/jörg o\'x/100% $HOME "m".gguf', "--temp", "0"),
         log="/tmp/log",
