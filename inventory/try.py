@@ -1,6 +1,7 @@
 """This machine with the embedded default, for `make try`: a small model from a Python package.
 
-Beside a real deployment only the port can clash; `make try TRY_PORT=18081` moves it.
+It has a directory of its own, and refuses a home that has a real deployment. Where the port is
+taken: `make try TRY_PORT=18081`.
 """
 
 import os

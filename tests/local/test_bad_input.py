@@ -120,7 +120,7 @@ def test_every_problem_is_named_at_once(machine: Machine) -> None:
     [
         (
             {"python": None},
-            "there is no python3 on this machine, and the engine runs on it. Type",
+            "there is no python3 on this machine, and homeport runs on it. Type",
         ),
         (
             {"python": "/usr/bin/python3 3.9.2"},

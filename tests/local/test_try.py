@@ -37,7 +37,7 @@ USER_SETTINGS = """{
 Tried = tuple[Machine, Run, dict[str, str]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
     """`make try`, run once in a clean clone: the machine, the run, and the tree before it."""
     home = tmp_path_factory.mktemp("homes") / HOME_NAME
@@ -56,7 +56,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
     machine.end_servers()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine(tried: Tried) -> Machine:
     return tried[0]
 
