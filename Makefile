@@ -30,7 +30,7 @@ onboard: $(VENV)/ready ## make this machine a laptop and a workstation, as group
 
 test: $(VENV)/ready-dev ## run the tests
 	@rm -f $(VENV)/made-by-try
-	@$(VENV)/bin/pytest --numprocesses auto --dist loadgroup $(TESTS)
+	@$(VENV)/bin/pytest --numprocesses auto --dist loadfile $(TESTS)
 
 check: $(VENV)/ready-dev ## lint, types
 	@rm -f $(VENV)/made-by-try

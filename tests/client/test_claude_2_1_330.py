@@ -25,7 +25,6 @@ from homeport.model import Endpoint, Route, Token
 from .. import conftest
 
 STUB = Path(__file__).parent / "stub_server.py"
-pytestmark = pytest.mark.xdist_group("client")
 
 
 @dataclass

@@ -226,7 +226,6 @@ def test_a_port_that_is_no_number(machine: Machine) -> None:
     assert "routes['claude-fable5'].port is 'abc': it has to be a whole number" in line
 
 
-@pytest.mark.xdist_group("install")
 def test_without_a_network_and_then_with_one(machine: Machine) -> None:
     """pip's failure is explained; neither it nor a kill at two moments confuses the next run."""
     with conftest.loopback_namespace() as enter:

@@ -19,10 +19,7 @@ import pytest
 from .. import conftest
 from .conftest import HOME_NAME, Machine, Run, copy_project, wait_until
 
-pytestmark = [
-    pytest.mark.xdist_group("try"),
-    pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc"),
-]
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
 
 #: A settings file with an order, an indentation and keys of its own.
 USER_SETTINGS = """{
@@ -37,7 +34,7 @@ USER_SETTINGS = """{
 Tried = tuple[Machine, Run, dict[str, str]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
     """`make try`, run once in a clean clone: the machine, the run, and the tree before it."""
     home = tmp_path_factory.mktemp("homes") / HOME_NAME
@@ -56,7 +53,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
     machine.end_servers()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine(tried: Tried) -> Machine:
     return tried[0]
 
