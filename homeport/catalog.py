@@ -5,7 +5,8 @@ A revision is None until it is pinned by looking it up: nobody invents one.
 
 from __future__ import annotations
 
-from .model import HubWeights, Model, PackagedWeights, Sampling
+from .model import Model, Sampling
+from .weights import HubWeights, PackagedWeights
 
 MODELS: dict[str, Model] = {
     # zai-org/GLM-5.2-FP8: 753B-parameter MoE, about 750 GB of FP8 safetensors. 262,144 tokens fit

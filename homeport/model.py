@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from pathlib import PurePosixPath
+
+from .errors import SettingsError
+from .weights import Weights
 
 #: Tokens. The smallest context in which the real client can work: its first request alone is
 #: 13,239 tokens and at 32,768 only 1,300 are left (measured with Claude Code 2.1.330).
@@ -33,23 +35,7 @@ NO_TOKEN = "none-needed"  # noqa: S105 - the opposite of a secret
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_REVISION = re.compile(r"[0-9a-f]{40}")
-_REPO = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]+")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class SettingsError(ValueError):
-    """A setting that cannot work: which field, the value found, why, and what to write instead."""
-
-    def __init__(self, field: str, value: object, problem: str, fix: str) -> None:
-        self.field, self.value, self.problem, self.fix = field, value, problem, fix
-        end = "" if fix.endswith("?") else "."
-        super().__init__(f"{field} is {value!r}: {problem}. {fix}{end}")
-
-    def inside(self, outer: str) -> SettingsError:
-        """The same error, with the place that `field` stands in put before it."""
-        return SettingsError(f"{outer}{self.field}", self.value, self.problem, self.fix)
 
 
 @dataclass(frozen=True)
@@ -75,72 +61,6 @@ class Token:
                 "it has characters that do not pass through HTTP headers and shells unharmed",
                 "Use letters, digits and . _ ~ + / = : - only, e.g. from `openssl rand -hex 32`",
             )
-
-
-@dataclass(frozen=True)
-class HubWeights:
-    """Weights in a repository on the Hub.
-
-    `files` are glob patterns; `size` is in bytes; `revision` is a commit of 40 hex digits, or None
-    until it is pinned.
-    """
-
-    repo: str
-    files: tuple[str, ...]
-    size: int
-    revision: str | None = None
-
-    def __post_init__(self) -> None:
-        if not _REPO.fullmatch(self.repo):
-            raise SettingsError(
-                "repo",
-                self.repo,
-                "a Hub repository is owner/name",
-                "Write e.g. zai-org/GLM-5.2-FP8",
-            )
-        if self.revision is not None and not _REVISION.fullmatch(self.revision):
-            raise SettingsError(
-                "revision",
-                self.revision,
-                "a branch or tag moves, so only a commit pins the weights",
-                "Write the commit's 40 hex digits, or leave it out until it is pinned",
-            )
-
-
-@dataclass(frozen=True)
-class PackagedWeights:
-    """Weights that a Python distribution carries: `path` under site-packages, `size` in bytes.
-
-    `lock` is the requirements file, beside this project's deploy.py, that pins the distribution.
-    """
-
-    lock: str
-    path: str
-    size: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if not _SHA256.fullmatch(self.sha256):
-            raise SettingsError("sha256", self.sha256, "a sha256 is 64 hex digits", "Measure it")
-
-
-@dataclass(frozen=True)
-class FileWeights:
-    """One GGUF file that is on the host already. A path that starts with ~/ is the user's home."""
-
-    path: str
-
-    def __post_init__(self) -> None:
-        if not self.path.startswith(("/", "~/")) or PurePosixPath(self.path).suffix != ".gguf":
-            raise SettingsError(
-                "weights",
-                self.path,
-                "it is not the path of a GGUF file on the host",
-                "Write an absolute path, or one that starts with ~/, that ends in .gguf",
-            )
-
-
-Weights = HubWeights | PackagedWeights | FileWeights
 
 
 @dataclass(frozen=True)

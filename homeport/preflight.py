@@ -17,7 +17,7 @@ from pyinfra.api.connectors import get_execution_connectors
 from pyinfra.api.state import BaseStateCallback
 
 from . import report, settings
-from .model import SettingsError
+from .errors import SettingsError
 from .settings import HostData
 
 _NO_QUESTION = {"-y", "--yes", "--dry", "--json", "-h", "--help"}

@@ -7,11 +7,10 @@ from functools import cache
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import claude_code
+from . import ROOT, claude_code
 from .layout import Layout
 from .model import Route
 from .service import IDENTITY_VARIABLE, Manager, Service, supervisor_quote, systemd_quote
-from .settings import ROOT
 
 
 @cache

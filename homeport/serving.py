@@ -7,16 +7,18 @@ from pathlib import Path, PurePosixPath
 
 from pyinfra import host
 
+from . import ROOT
 from .engines import llama_cpp
 from .engines.llama_cpp import LlamaServer
 from .facts.file import EntriesFact, SizeAndTimeFact
 from .facts.host import HelpFact
 from .layout import expand
-from .model import FileWeights, HubWeights, PackagedWeights, Route
+from .model import Route
 from .operations.python_env import Environment
 from .service import Manager, Service, definition_path, digest
-from .settings import ROOT, Engine
+from .settings import Engine
 from .target import Target
+from .weights import FileWeights, HubWeights, PackagedWeights
 
 #: The server program of the engine "xllamacpp".
 PROGRAM = Path(__file__).resolve().parent / "remote" / "serve_llama.py"

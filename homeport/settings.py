@@ -1,4 +1,4 @@
-"""Group data -> typed settings. Reads tokens on this machine; never talks to a host.
+"""Group data -> typed settings. Never talks to a host.
 
 What a user writes in group_data/ and inventory/ is plain Python values; here they become a
 `HostSettings` for each host, or a `SettingsError` that names file, field, value and fix.
@@ -6,32 +6,20 @@ What a user writes in group_data/ and inventory/ is plain Python values; here th
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
+from . import tokens
 from .catalog import MODELS
 from .claude_code import NEUTRAL_SETTINGS
-from .model import (
-    Endpoint,
-    FileWeights,
-    HubWeights,
-    Model,
-    Route,
-    SettingsError,
-    Token,
-    check_served_together,
-)
-
-ROOT = Path(__file__).resolve().parent.parent
+from .errors import SettingsError
+from .model import Endpoint, Model, Route, check_served_together
+from .weights import FileWeights, HubWeights
 
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -224,49 +212,7 @@ def _endpoint(alias: str, spec: dict[str, Any]) -> Endpoint:
         open_to_network=True,  # until the token is known
     )
     wanted = spec.get("open_to_network", False)
-    return replace(endpoint, token=_token(alias, spec, endpoint), open_to_network=wanted)
-
-
-def _token(alias: str, spec: dict[str, Any], endpoint: Endpoint) -> Token | None:
-    if "token_env" in spec and "token_file" in spec:
-        raise SettingsError(
-            "token_env", spec["token_env"], "token_file is set as well", "Keep one of the two"
-        )
-    if variable := spec.get("token_env"):
-        if variable not in os.environ:
-            raise SettingsError(
-                "token_env",
-                variable,
-                "this variable is not set where pyinfra runs",
-                f"export {variable}=..., or use token_file",
-            )
-        return Token(os.environ[variable])
-    if name := spec.get("token_file"):
-        try:
-            return Token((ROOT / name).expanduser().read_text().strip())
-        except OSError as error:
-            raise SettingsError(
-                "token_file",
-                name,
-                f"it cannot be read ({error.strerror})",
-                "Put the token in it, or leave token_file out to have one generated",
-            ) from None
-    if endpoint.loopback or spec.get("open_to_network"):
-        return None
-    return _generated_token(ROOT / "secrets" / f"{alias}.token")
-
-
-def _generated_token(path: Path) -> Token:
-    """The token that homeport keeps at `path`, made at the first use; 0600 from its first byte."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        new = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{secrets.token_hex(32)}\n")
-        with contextlib.suppress(FileExistsError):  # another run made it just now
-            os.link(new, path)  # complete, or not there
-        new.unlink()
-    return Token(path.read_text().strip())
+    return replace(endpoint, token=tokens.of_route(alias, spec, endpoint), open_to_network=wanted)
 
 
 def _served(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:

@@ -1,4 +1,4 @@
-"""What the real Claude Code 2.1.330 sends and shows, through the scripts as they are deployed."""
+"""What the real Claude Code 2.1.330 sends and shows, through the scripts as they are rendered."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def session(tmp_path: Path, free_port: int) -> Iterator[Session]:
 
 def write(path: str, content: bytes) -> None:
     Path(path).write_bytes(content)
-    Path(path).chmod(0o755)
+    Path(path).chmod(0o755 if path.endswith(".sh") else 0o600)
 
 
 def wait_for_stub(session: Session) -> None:

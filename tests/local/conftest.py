@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport.settings import ROOT
+from homeport import ROOT
 
 #: A home that is hard on quoting.
 HOME_NAME = "jörg ünal x"

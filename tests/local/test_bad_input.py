@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -250,9 +252,23 @@ def test_without_a_network_and_then_with_one(machine: Machine) -> None:
     assert run.status == 0, run.output
     assert "answer:   The capital of France is Paris." in run.output
     assert machine.pyinfra("-y", "inventory/try.py", "deploy.py").last_lines[0] == "no changes"
-    removed = machine.pyinfra("-y", "inventory/try.py", "remove.py")
-    assert removed.status == 0
-    assert machine.tree() == {}
+    with server_of_another_home() as other:
+        removed = machine.pyinfra("-y", "inventory/try.py", "remove.py")
+        assert removed.status == 0
+        assert machine.tree() == {}
+        assert other.poll() is None, "a server of another home was ended"
+
+
+@contextmanager
+def server_of_another_home() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that says of itself that it serves a route of the same name for somebody else."""
+    identity = {"HOMEPORT_SERVICE": "0123456789ab/homeport-try.claude-fable5:0"}
+    process = subprocess.Popen(["sleep", "600"], env={**os.environ, **identity})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def interrupted(machine: Machine, until: object) -> None:

@@ -297,7 +297,7 @@ def test_claude_is_not_installed(shell: str, home: Home, route: Route, tmp_path:
     assert "status:127" in done.stdout
 
 
-def test_files_of_another_user(shell: str, home: Home, route: Route) -> None:
+def test_a_token_file_that_cannot_be_read(shell: str, home: Home, route: Route) -> None:
     home.install(route)
     Path(home.layout.token(route)).unlink()
     assert "cannot be read" in home.run(shell, "source use-fable5.sh").stderr

@@ -7,15 +7,9 @@ from dataclasses import replace
 import pytest
 
 from homeport.catalog import MODELS
-from homeport.model import (
-    Endpoint,
-    FileWeights,
-    HubWeights,
-    Route,
-    SettingsError,
-    Token,
-    check_served_together,
-)
+from homeport.errors import SettingsError
+from homeport.model import Endpoint, Route, Token, check_served_together
+from homeport.weights import FileWeights, HubWeights
 
 GLM = MODELS["glm-5.2-fp8"]
 SMALL = MODELS["smollm2-135m"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from homeport import settings
+from homeport import ROOT, tokens
 from homeport.claude_code import NEUTRAL_SETTINGS
-from homeport.model import SettingsError
-from homeport.settings import KEYS, ROOT, ROUTE_KEYS, Engine, HostData, of, unread
+from homeport.errors import SettingsError
+from homeport.settings import KEYS, ROUTE_KEYS, Engine, HostData, of, unread
 
 GLM = {"model": "glm-5.2-fp8", "host": "glm-host", "port": 8000, "open_to_network": True}
 SMALL = {"model": "smollm2-135m", "host": "localhost", "port": 18080}
@@ -181,7 +181,7 @@ def test_a_key_that_nothing_reads() -> None:
 def test_a_generated_token_is_private_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    monkeypatch.setattr(tokens, "ROOT", tmp_path)
     data = {"claude-glm": {key: GLM[key] for key in ("model", "host", "port")}}
     first = of(a_host("workstations", routes=data)).uses[0].endpoint.token
     second = of(a_host("workstations", routes=data)).uses[0].endpoint.token
