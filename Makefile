@@ -11,13 +11,13 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --n
 
 export TRY_PORT
 
-.PHONY: help try untry onboard test check style lock clean
+.PHONY: help try untry onboard test check style lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 try: ## serve a small model on this machine and ask it
-	@if [ ! -e $(VENV) ]; then $(MAKE) --no-print-directory $(VENV)/ready && touch $(VENV)/made-by-try; fi
+	@if [ ! -e $(VENV) ]; then mkdir -p $(VENV) && touch $(VENV)/of-homeport $(VENV)/made-by-try; fi
 	@$(MAKE) --no-print-directory $(VENV)/ready
 	@$(PYINFRA) --yes inventory/try.py deploy.py
 

@@ -59,7 +59,7 @@ def check_files() -> None:
             stop([f"{file} line {error.lineno}: {type(error).__name__}: {error.msg}"])
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
-            line = [frame.lineno for frame in frames if frame.filename == str(file)][-1]
+            line = [1, *(frame.lineno for frame in frames if frame.filename == str(file))][-1]
             stop([f"{file} line {line}: {type(error).__name__}: {error}"])
 
 

@@ -43,7 +43,7 @@ def fit(target: Target, *checks: Callable[[Target], list[str]]) -> bool:
     problems = _directory_problems(target)
     problems += [problem for check in checks for problem in check(target)]
     for problem in problems:
-        host.log_styled(f"homeport: {problem}.", fg="red", log_func=logger.error)
+        host.log_styled(f"homeport: {problem}", fg="red", log_func=logger.error)
     if problems:
         try:
             state.fail_hosts({host})

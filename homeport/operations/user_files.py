@@ -39,8 +39,9 @@ def settings_merged(path: str, wanted: dict[str, Any], layout: Layout) -> Comman
     if merged.document == document and merged.record == record.additions:
         host.noop(f"{file.path} has all it needs")
         return
-    if record.content is None:
-        yield from replace_commands(_original(path, layout), file.content or b"", "600")
+    if record.content is None and read(host, _original(path, layout)).content is None:
+        original = file.content or b""
+        yield from replace_commands(_original(path, layout), original, "600", guard=b"")
     new_record = {
         "path": file.path,
         "created": record.created if record.content is not None else file.content is None,

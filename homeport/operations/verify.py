@@ -92,7 +92,7 @@ def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
             python=machine.python,
             script=layout.script(route),
             claude=machine.claude,
-            directory=layout.directory,
+            directory=layout.state,
             question=QUESTION,
             seconds=_ANSWER_TIMEOUT,
         )
