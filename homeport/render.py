@@ -66,10 +66,11 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
     )
 
 
-def use_anthropic(layout: Layout) -> bytes:
+def use_anthropic(layout: Layout, routes: tuple[Route, ...]) -> bytes:
     """The script that undoes whichever route is active."""
     return _fill(
         "use-anthropic.sh.j2",
         layout=layout,
+        aliases=[route.alias for route in routes],
         all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
     )

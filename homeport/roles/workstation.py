@@ -43,7 +43,7 @@ def apply(target: Target) -> None:
     file.write(
         name="Write use-anthropic.sh",
         path=f"{layout.bin}/use-anthropic.sh",
-        content=render.use_anthropic(layout),
+        content=render.use_anthropic(layout, settings.uses),
         mode="755",
     )
     file.directories(

@@ -75,7 +75,7 @@ def session(tmp_path: Path, free_port: int) -> Iterator[Session]:
     for name in ("bin", "routes"):
         Path(layout.path(name)).mkdir(parents=True)
     write(layout.script(route), render.use_route(route, layout, "start it", "FIX"))
-    write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout))
+    write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout, (route,)))
     write(layout.token(route), b"geheim\n")
     settings = json.dumps(claude_code.route_settings(route))
     write(layout.route_settings(route), settings.encode())
@@ -160,10 +160,12 @@ def test_the_model_picker_shows_the_alias(session: Session) -> None:
     picker = screen.partition("Selectmodel")[2]
     assert picker and "Opus" not in picker and "Sonnet" not in picker
     assert "[1m]" not in picker, "a default with another context than the server's"
+    settings = json.loads((session.home / ".claude" / "settings.json").read_text())
+    assert settings["model"] == "claude-fable5", "use-anthropic.sh warns of what is kept here"
 
 
 def type_into(session: Session, command: list[str], text: str) -> str:
-    """What a terminal shows, without colours and blanks, after `text` and Enter."""
+    """What a terminal shows, without colours and blanks, after `text` and Enter; then Enter once more."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(session.home)
@@ -174,6 +176,8 @@ def type_into(session: Session, command: list[str], text: str) -> str:
     shown += read_for(terminal, 2)
     os.write(terminal, b"\r")
     shown += read_for(terminal, 4)
+    os.write(terminal, b"\r")
+    read_for(terminal, 3)
     os.write(terminal, b"\x1b\x03\x03")
     read_for(terminal, 1)
     os.close(terminal)

@@ -88,7 +88,9 @@ class Home:
         self._write(
             self.layout.script(route), render.use_route(route, self.layout, "start it: GO", "FIX")
         )
-        self._write(f"{self.layout.bin}/use-anthropic.sh", render.use_anthropic(self.layout))
+        self._write(
+            f"{self.layout.bin}/use-anthropic.sh", render.use_anthropic(self.layout, (route,))
+        )
         self._write(self.layout.token(route), route.client_token.encode())
         settings = json.dumps(claude_code.route_settings(route))
         self._write(self.layout.route_settings(route), settings.encode())

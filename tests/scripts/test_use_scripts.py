@@ -162,6 +162,16 @@ def test_way_back_warns_of_settings_that_beat_it(shell: str, home: Home, route: 
     assert "beats this shell" in home.run(shell, "source use-anthropic.sh").stderr
 
 
+def test_way_back_warns_of_a_model_that_was_picked(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    (home.path / ".claude").mkdir()
+    settings = home.path / ".claude" / "settings.json"
+    settings.write_text('{"model": "opus"}')
+    assert "picked in /model" not in home.run(shell, "source use-anthropic.sh").stderr
+    settings.write_text('{\n  "model": "claude-fable5"\n}')
+    assert "picked in /model" in home.run(shell, "source use-anthropic.sh").stderr
+
+
 @pytest.mark.parametrize("options", ["set -eu", "set -u", "set -e", "set -o noclobber", "set -f"])
 def test_strict_shells(shell: str, options: str, home: Home, route: Route) -> None:
     home.install(route)
@@ -332,7 +342,7 @@ def test_shellcheck(home: Home, route: Route, other: Route, tmp_path: Path) -> N
     scripts = [
         render.use_route(one, home.layout, "start it", "FIX") for one in (route, other, network)
     ]
-    scripts.append(render.use_anthropic(home.layout))
+    scripts.append(render.use_anthropic(home.layout, (route,)))
     for number, script in enumerate(scripts):
         file = tmp_path / f"{number}.sh"
         file.write_bytes(script)
@@ -363,7 +373,7 @@ NEWER_THAN_BASH_3_2 = {
 def test_nothing_newer_than_bash_3_2(home: Home, route: Route) -> None:
     for script in (
         render.use_route(route, home.layout, "start it", "FIX"),
-        render.use_anthropic(home.layout),
+        render.use_anthropic(home.layout, (route,)),
     ):
         for name, pattern in NEWER_THAN_BASH_3_2.items():
             assert not re.search(pattern, script.decode()), name

@@ -123,7 +123,7 @@ def test_use_script(route: Route) -> None:
 @given(ROUTES)
 def test_the_way_back_knows_every_variable(route: Route) -> None:
     assert set(claude_code.environment(route)) <= set(claude_code.VARIABLES)
-    script = render.use_anthropic(LAYOUT).decode()
+    script = render.use_anthropic(LAYOUT, (route,)).decode()
     for name in (*claude_code.VARIABLES, "HOMEPORT_ROUTE"):
         assert re.search(rf"\b{name}\b", script)
 
