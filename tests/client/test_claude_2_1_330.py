@@ -165,7 +165,10 @@ def test_the_model_picker_shows_the_alias(session: Session) -> None:
 
 
 def type_into(session: Session, command: list[str], text: str) -> str:
-    """What a terminal shows, without colours and blanks, after `text` and Enter; then Enter once more."""
+    """What a terminal shows, without colours and blanks, after `text` and Enter.
+
+    Then Enter is typed once more, which takes what is marked.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(session.home)
