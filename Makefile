@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-PYINFRA := PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/pyinfra
+# Not the script: its first line does not survive a $$ in the path. -P keeps this folder off sys.path.
+PYINFRA := PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -P -m pyinfra
 # `make untry` has to leave the machine as it was, so pip's cache stays out of the home, and so does
 # what rustup writes when pip asks rustc for its version.
 export RUSTUP_HOME := $(VENV)/rustup
@@ -18,7 +19,7 @@ help:
 
 try: ## serve a small model on this machine and ask it
 	@if [ ! -e $(VENV) ]; then mkdir -p $(VENV) && touch $(VENV)/of-homeport $(VENV)/made-by-try; fi
-	@$(MAKE) --no-print-directory $(VENV)/ready
+	@$(MAKE) --silent --no-print-directory $(VENV)/ready
 	@$(PYINFRA) --yes inventory/try.py deploy.py
 
 untry: $(VENV)/ready ## take away everything that `make try` made

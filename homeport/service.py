@@ -20,6 +20,10 @@ from .layout import Layout
 IDENTITY_VARIABLE = "HOMEPORT_SERVICE"
 
 
+#: What runs supervisord, after a Python. Its script would not survive a $ in the path.
+SUPERVISORD = "-m supervisor.supervisord -c"
+
+
 class Manager(StrEnum):
     """What starts a service and starts it again when it ends."""
 
@@ -60,15 +64,15 @@ class Service:
         """The name of its systemd unit."""
         return f"{self.name}.service"
 
-    def start_command(self, manager: Manager, definition: str, supervisord: str) -> str:
-        """What a person types to have it run."""
+    def start_command(self, manager: Manager, definition: str, python: str) -> str:
+        """What a person types to have it run; `python` is the one that has supervisord."""
         match manager:
             case Manager.LAUNCHD:
                 return f"launchctl kickstart -k gui/$(id -u)/{self.label}"
             case Manager.SYSTEMD:
                 return f"systemctl --user restart {self.unit}"
             case Manager.SUPERVISORD:
-                return f"{shlex.quote(supervisord)} -c {shlex.quote(definition)}"
+                return f"{shlex.quote(python)} {SUPERVISORD} {shlex.quote(definition)}"
 
     def plist(self) -> bytes:
         """Its launchd agent."""

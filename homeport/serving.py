@@ -84,7 +84,7 @@ def supervised(route: Route, target: Target) -> Supervised:
         inputs=tuple(inputs),
     )
     definition = definition_path(service.name, machine.manager, layout)
-    start = service.start_command(machine.manager, definition, supervisord(target))
+    start = service.start_command(machine.manager, definition, supervisor_python(target))
     return Supervised(service, machine.manager, definition, start)
 
 
@@ -104,7 +104,11 @@ def deployed(target: Target) -> list[Deployed]:
         pattern = PurePosixPath(
             definition_path(f"{target.layout.services}*", manager, target.layout)
         )
-        names = host.get_fact(EntriesFact, path=str(pattern.parent))
+        names = list(host.get_fact(EntriesFact, path=str(pattern.parent)))
+        if manager is Manager.SYSTEMD:
+            # One whose unit somebody deleted is enabled all the same, and may run.
+            wants = host.get_fact(EntriesFact, path=f"{pattern.parent}/default.target.wants")
+            names += [name for name in wants if name not in names]
         found += [
             Deployed(name.removesuffix(pattern.suffix), manager, str(pattern.parent / name))
             for name in names
@@ -113,9 +117,9 @@ def deployed(target: Target) -> list[Deployed]:
     return found
 
 
-def supervisord(target: Target) -> str:
-    """The program that supervises where neither launchd nor systemd does."""
-    return f"{environment(target).path}/bin/supervisord"
+def supervisor_python(target: Target) -> str:
+    """The Python whose supervisord supervises where neither launchd nor systemd does."""
+    return environment(target).python
 
 
 def weights_path(route: Route, target: Target) -> str | None:

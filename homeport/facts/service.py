@@ -57,7 +57,8 @@ class RunningServiceFact(FactBase[RunningService]):
             case Manager.SYSTEMD:
                 return StringCommand(
                     f"{RUNTIME_DIR}u={service}.service; "
-                    'systemctl --user show "$u" -p MainPID -p NeedDaemonReload -p UnitFileState; '
+                    'systemctl --user show "$u" -p MainPID -p LoadState -p UnitFileState; '
+                    'systemctl --user show "$u" -p NeedDaemonReload; '
                     'pid=$(systemctl --user show "$u" -p MainPID --value); '
                     f'[ "${{pid:-0}}" = 0 ] || {{ {_PROCESS}; }}; true'
                 )
@@ -89,6 +90,7 @@ class RunningServiceFact(FactBase[RunningService]):
                 base64.b64decode(found.get("command", "")).decode(errors="replace").split("\0")[:-1]
             ),
             current=found.get("UnitFileState") == "enabled"
+            and found.get("LoadState", "loaded") == "loaded"
             and found.get("NeedDaemonReload", "no") == "no",
         )
 

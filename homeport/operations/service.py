@@ -11,7 +11,7 @@ from ..facts.file import FileStateFact
 from ..facts.host import Lingering
 from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, RunningServiceFact
 from ..layout import Layout
-from ..service import IDENTITY_VARIABLE, Manager, Service, identity_start
+from ..service import IDENTITY_VARIABLE, SUPERVISORD, Manager, Service, identity_start
 from .file import Commands
 
 # supervisord is gone when it has stopped its program, at most 10 s after the signal. One that was
@@ -32,11 +32,11 @@ done
 
 
 @operation()
-def converged(service: Service, manager: Manager, definition: str, supervisord: str) -> Commands:
+def converged(service: Service, manager: Manager, definition: str, python: str) -> Commands:
     """Have `service` run what its definition says, and start again at the next boot.
 
     A running process that was started from the very same things is not restarted.
-    `supervisord` is the program's path, where `manager` is that.
+    `python` is the one that has supervisord, where `manager` is that.
     """
     running = host.get_fact(
         RunningServiceFact, service=service.name, manager=manager, definition=definition
@@ -58,7 +58,7 @@ def converged(service: Service, manager: Manager, definition: str, supervisord: 
         case Manager.SUPERVISORD:
             yield StringCommand(
                 _names(service.owner, service.name, definition), _STOP_SUPERVISORD,
-                "PYTHONUTF8=1 ", QuoteString(supervisord), " -c ", QuoteString(definition),
+                "PYTHONUTF8=1 ", QuoteString(python), f" {SUPERVISORD} ", QuoteString(definition),
                 _separator="",
             )  # fmt: skip
 

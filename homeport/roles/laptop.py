@@ -22,7 +22,7 @@ from ..serving import (
     environment,
     server_token,
     supervised,
-    supervisord,
+    supervisor_python,
     weights_path,
 )
 from ..settings import Engine
@@ -104,7 +104,7 @@ def _serve(route: Route, target: Target, python: str) -> None:
         service=wanted.service,
         manager=machine.manager,
         definition=wanted.definition,
-        supervisord=supervisord(target),
+        python=supervisor_python(target),
     )
     verify.answers(
         name=f"Ask {route.alias}",

@@ -99,7 +99,7 @@ class Machine:
         return self._processes(b"serve_llama.py")
 
     def supervisors(self) -> list[int]:
-        return self._processes(b"/bin/supervisord")
+        return self._processes(b"supervisor.supervisord")
 
     def _processes(self, program: bytes) -> list[int]:
         found = []

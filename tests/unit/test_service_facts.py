@@ -64,6 +64,7 @@ MAC_WORDS = ("/Users/anna b/.homeport/env/1/bin/python", "--alias", "claude-fabl
             RunningService(4711, "a:abc123", WORDS),
         ),
         (["MainPID=0", "NeedDaemonReload=no", "UnitFileState="], RunningService()),
+        ([*SYSTEMD, "LoadState=error"], RunningService(4711, "a:abc123", WORDS)),
         (["MainPID=5", "identity=x", "UnitFileState=enabled"], RunningService(5, "x", (), True)),
         (["UnitFileState=enabled"], RunningService(current=True)),
         (LAUNCHD, RunningService(4711, "homeport.claude-fable5:0123456789abcdef", MAC_WORDS, True)),
