@@ -104,7 +104,7 @@ def deployed(target: Target) -> list[Deployed]:
         pattern = PurePosixPath(
             definition_path(f"{target.layout.services}*", manager, target.layout)
         )
-        names = list(host.get_fact(EntriesFact, path=str(pattern.parent)))
+        names = [*host.get_fact(EntriesFact, path=str(pattern.parent))]
         if manager is Manager.SYSTEMD:
             # One whose unit somebody deleted is enabled all the same, and may run.
             wants = host.get_fact(EntriesFact, path=f"{pattern.parent}/default.target.wants")

@@ -19,7 +19,7 @@ import pytest
 from homeport import ROOT
 
 #: A home that is hard on quoting.
-HOME_NAME = "jörg ünal x"
+HOME_NAME = "jörg 50% $x"
 
 
 @dataclass
