@@ -249,8 +249,18 @@ def test_a_token_is_asked_for_and_shown_nowhere(machine: Machine) -> None:
     machine.environment = {"SMALL_TOKEN": "geheimes-token-123"}
     script = str(machine.directory / "bin" / "use-fable5.sh")
     try:
-        program = str(machine.project / ".venv" / "bin" / "pyinfra")
-        run = machine.run(program, "-y", "-vvv", "--diff", "inventory/try.py", "deploy.py")
+        words = [
+            ".venv/bin/python",
+            "-P",
+            "-m",
+            "pyinfra",
+            "-y",
+            "-vvv",
+            "--diff",
+            "inventory/try.py",
+            "deploy.py",
+        ]
+        run = machine.run(*words)
         assert "answer:   The capital of France is Paris." in run.output
         assert "geheim" not in run.output
         assert base64.b64encode(USER_SETTINGS.encode())[:60].decode() not in run.output
