@@ -19,7 +19,6 @@ from .layout import Layout
 #: The environment variable in which a running service shows its `Service.identity`.
 IDENTITY_VARIABLE = "HOMEPORT_SERVICE"
 
-
 #: What runs supervisord, after a Python. Its script would not survive a $ in the path.
 SUPERVISORD = "-m supervisor.supervisord -c"
 
@@ -55,11 +54,6 @@ class Service:
         return f"{identity_start(self.owner, self.name)}{self.digest}"
 
     @property
-    def label(self) -> str:
-        """The name of its launchd agent."""
-        return self.name
-
-    @property
     def unit(self) -> str:
         """The name of its systemd unit."""
         return f"{self.name}.service"
@@ -68,7 +62,7 @@ class Service:
         """What a person types to have it run; `python` is the one that has supervisord."""
         match manager:
             case Manager.LAUNCHD:
-                return f"launchctl kickstart -k gui/$(id -u)/{self.label}"
+                return f"launchctl kickstart -k gui/$(id -u)/{self.name}"
             case Manager.SYSTEMD:
                 return f"systemctl --user restart {self.unit}"
             case Manager.SUPERVISORD:
@@ -78,7 +72,7 @@ class Service:
         """Its launchd agent."""
         return plistlib.dumps(
             {
-                "Label": self.label,
+                "Label": self.name,
                 "ProgramArguments": list(self.command),
                 "EnvironmentVariables": {IDENTITY_VARIABLE: self.identity},
                 "RunAtLoad": True,

@@ -77,7 +77,6 @@ class HostData:
 class HostSettings:
     """All that homeport wants of one host: the routes it `serves` and those it `uses`."""
 
-    name: str
     directory: str
     serves: tuple[Route, ...]
     uses: tuple[Route, ...]
@@ -96,7 +95,6 @@ def of(host: HostData) -> HostSettings:
     routes = _routes(host)
     serves = _served(host, routes)
     return HostSettings(
-        name=host.name,
         directory=_directory(host),
         serves=serves,
         uses=_used(host, routes, serves),

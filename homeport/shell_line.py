@@ -19,10 +19,12 @@ def line(directory: str, name: str) -> str:
 
 
 def add(text: str, wanted: str, name: str) -> str:
-    """`text` with the line at its end, and no other version of it.
+    """`text` with the line in it, at its end where it is new, and no other version of it.
 
     Where `text` does not end its last line, the mark says so, for `remove` to put that back.
     """
+    if {wanted, f"{wanted}{_UNENDED}"} & set(text.split("\n")):
+        return text
     text = remove(text, name)
     if text and not text.endswith("\n"):
         return f"{text}\n{wanted}{_UNENDED}\n"

@@ -57,8 +57,8 @@ class RunningServiceFact(FactBase[RunningService]):
             case Manager.SYSTEMD:
                 return StringCommand(
                     f"{RUNTIME_DIR}u={service}.service; "
-                    'systemctl --user show "$u" -p MainPID -p LoadState -p UnitFileState; '
-                    'systemctl --user show "$u" -p NeedDaemonReload; '
+                    'systemctl --user show "$u" '
+                    "-p MainPID -p LoadState -p UnitFileState -p NeedDaemonReload; "
                     'pid=$(systemctl --user show "$u" -p MainPID --value); '
                     f'[ "${{pid:-0}}" = 0 ] || {{ {_PROCESS}; }}; true'
                 )

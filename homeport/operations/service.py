@@ -124,7 +124,7 @@ def _names(owner: str, service: str, definition: str) -> StringCommand:
 
 def _bootstrap(service: Service, definition: str) -> Generator[StringCommand, None, None]:
     """(Re)load a launchd agent. Right after a bootout, bootstrap fails with EIO (5) for a while."""
-    agent = f'"gui/$(id -u)/{service.label}"'
+    agent = f'"gui/$(id -u)/{service.name}"'
     yield StringCommand(
         f"launchctl enable {agent}; launchctl bootout {agent} 2>/dev/null; "
         'for i in 1 2 3 4 5 6 7 8 9 10; do launchctl bootstrap "gui/$(id -u)" ',

@@ -64,9 +64,10 @@ def apply(target: Target) -> None:
         )
         if machine.lingering is Lingering.DENIED:
             report.say(host, f"the server ends with the last login. {_linger_fix(machine)}")
-    wanted = {supervised(route, target).definition for route in target.settings.serves}
+    wanted = [(route, supervised(route, target)) for route in target.settings.serves]
+    definitions = {one.definition for _, one in wanted}
     for old in deployed(target):
-        if old.definition not in wanted:
+        if old.definition not in definitions:
             service.absent(
                 name=f"Remove {old.name}, which is served no more",
                 service=old.name,
@@ -74,14 +75,13 @@ def apply(target: Target) -> None:
                 manager=old.manager,
                 definition=old.definition,
             )
-    for route in target.settings.serves:
-        _serve(route, target, python)
+    for route, one in wanted:
+        _serve(route, one, target, python)
     python_env.only(name="Remove older environments", environment=engine)
 
 
-def _serve(route: Route, target: Target, python: str) -> None:
+def _serve(route: Route, wanted: Supervised, target: Target, python: str) -> None:
     machine, layout = target.machine, target.layout
-    wanted = supervised(route, target)
     if route.endpoint.token:
         file.write(
             name=f"Write the token of {route.alias}",

@@ -30,6 +30,12 @@ def test_adding_twice_changes_nothing(text: str) -> None:
     assert shell_line.add(once, LINE, "homeport") == once
 
 
+@given(TEXTS, TEXTS)
+def test_what_is_written_after_it_does_not_move_it(before: str, after: str) -> None:
+    text = shell_line.add(before, LINE, "homeport") + after
+    assert shell_line.add(text, LINE, "homeport") == text
+
+
 def test_another_deployments_line_stays() -> None:
     other = shell_line.line(DIRECTORY, "homeport-try") + "\n"
     both = shell_line.add(other, LINE, "homeport")
