@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,23 +17,10 @@ import pytest
 
 from homeport import ROOT
 
+from ..running import Run, wait_until
+
 #: A home that is hard on quoting.
 HOME_NAME = "jörg 50% $x"
-
-
-@dataclass
-class Run:
-    """A command that ended: its status, all that it printed, and the seconds it took."""
-
-    status: int
-    output: str
-    seconds: float
-
-    @property
-    def last_lines(self) -> list[str]:
-        """What is printed for each host at the end, without the host's name."""
-        tail = self.output.rpartition("--> Disconnecting from hosts...")[2]
-        return [line.split("] ", 1)[1].strip() for line in tail.splitlines() if "] " in line]
 
 
 @dataclass
@@ -123,29 +109,6 @@ def describe(path: Path) -> str:
         return f"-> {path.readlink()}"
     mode = oct(path.stat().st_mode)
     return mode if path.is_dir() else f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def wait_until(condition: object, seconds: float = 30) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-
-
-def copy_project(target: Path) -> Path:
-    """The project as a fresh clone would have it, with what is not committed yet."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    return target
 
 
 @pytest.fixture

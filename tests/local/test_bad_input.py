@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from .. import conftest
-from .conftest import Machine, wait_until
+from ..running import wait_until
+from .conftest import Machine
 
 #: What a fake host says of itself, unless a test changes it.
 FAKE_MACHINE = {

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from .. import conftest
-from .conftest import HOME_NAME, Machine, Run, copy_project, wait_until
+from ..running import Run, copy_project, wait_until
+from .conftest import HOME_NAME, Machine
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
 

@@ -1,0 +1,101 @@
+"""Commands that a test runs as a person would, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeport import ROOT
+
+
+@dataclass
+class Run:
+    """A command that ended: its status, all that it printed, and the seconds it took."""
+
+    status: int
+    output: str
+    seconds: float
+
+    @property
+    def last_lines(self) -> list[str]:
+        """What is printed for each host at the end, without the host's name."""
+        return [line.split("] ", 1)[1].strip() for line in self._tail if "] " in line]
+
+    def of(self, host: str) -> list[str]:
+        """The last lines of one host, without its name."""
+        start = f"[{host}] "
+        return [line.split(start, 1)[1].strip() for line in self._tail if start in line]
+
+    @property
+    def _tail(self) -> list[str]:
+        return self.output.rpartition("--> Disconnecting from hosts...")[2].splitlines()
+
+
+class Running:
+    """A command that still runs; what it prints goes into a file."""
+
+    def __init__(
+        self, command: list[str], cwd: Path, environment: dict[str, str], log: Path
+    ) -> None:
+        self.log = log
+        self._started = time.monotonic()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """Wait until it has printed `text`."""
+        wait_until(lambda: text in self.output or self.process.poll() is not None, seconds)
+        assert text in self.output, self.output
+
+    def kill(self) -> None:
+        """End it and all that it started here, without a chance to clean up."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def wait(self, seconds: float = 600) -> Run:
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"it hangs; it printed:\n{self.output}") from None
+        return Run(status, self.output, time.monotonic() - self._started)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def copy_project(target: Path) -> Path:
+    """The project as a fresh clone would have it, with what is not committed yet."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
