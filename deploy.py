@@ -5,7 +5,7 @@ A host is looked at first. Where something stands in the way it is named, and no
 
 from pyinfra import host
 
-from homeport.roles import gpu_host, laptop, workstation
+from homeport.roles import gpu_host, laptop, turn, workstation
 from homeport.target import current, fit
 
 serves_itself = "laptops" in host.groups
@@ -20,6 +20,8 @@ if has_people:
     checks.append(workstation.problems)  # settings.json that cannot be merged into
 
 if target and fit(target, *checks):
+    turn.apply(target=target)  # waits while another run is at work here
+
     if "gpu_hosts" in host.groups:
         gpu_host.apply(target=target)  # says that its server is not managed yet
 

@@ -4,8 +4,10 @@ after the results each host gets its last lines.
 
 from __future__ import annotations
 
+import atexit
 import os
 import runpy
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -16,7 +18,7 @@ from pyinfra.api import Host, Inventory, State
 from pyinfra.api.connectors import get_execution_connectors
 from pyinfra.api.state import BaseStateCallback
 
-from . import report, settings
+from . import report, settings, transport
 from .errors import SettingsError
 from .settings import HostData
 
@@ -41,7 +43,8 @@ def install(state: State) -> None:
             # go on: a laptop that is asleep is no reason to stop.
             state.should_raise_failed_hosts = None
             state.config.FAIL_PERCENT = None
-        state.add_callback_handler(LastLines())
+        state.add_callback_handler(Connections())
+        atexit.register(say_last_lines, state)
 
     state.init = check_and_init  # type: ignore[method-assign]
 
@@ -119,10 +122,32 @@ def stop(problems: list[str]) -> NoReturn:
     sys.exit("\n".join(f"homeport: {problem}" for problem in problems))
 
 
-class LastLines(BaseStateCallback):
-    """Prints what was reported of a host when it is disconnected, after pyinfra's results."""
+class Connections(BaseStateCallback):
+    """Tunes each connection, and keeps the names of the hosts that there is none to."""
 
     @staticmethod
-    def host_disconnect(state: State, host: Host) -> None:
+    def host_connect(state: State, host: Host) -> None:
+        transport.tune(host)
+
+    @staticmethod
+    def host_connect_error(state: State, host: Host, error: Exception) -> None:
+        report.say(host, f"not reached: {error}. To see why: {ssh_command(host)}")
+
+
+def ssh_command(host: Host) -> str:
+    """What a person types to log in to `host` as pyinfra does."""
+    data = host.data
+    name = data.get("ssh_hostname") or host.name
+    words = ["ssh"]
+    for flag, key in (("-p", "ssh_port"), ("-i", "ssh_key")):
+        if value := data.get(key):
+            words += [flag, str(value)]
+    user = data.get("ssh_user")
+    return shlex.join([*words, f"{user}@{name}" if user else name])
+
+
+def say_last_lines(state: State) -> None:
+    """Print what was reported of each host. pyinfra has no hook for the end of a run."""
+    for host in state.inventory:
         for line in report.lines(state, host):
             logger.info(line)

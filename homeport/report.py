@@ -6,6 +6,8 @@ from collections import defaultdict
 
 from pyinfra.api import Host, State
 
+from . import transport
+
 _sentences: dict[str, list[str]] = defaultdict(list)
 
 
@@ -15,15 +17,26 @@ def say(host: Host, sentence: str) -> None:
 
 
 def lines(state: State, host: Host) -> list[str]:
-    """The sentences kept for `host`, after one that says whether anything changed there."""
-    if not state.is_executing:
-        return []
-    operations = [data.operation_meta for data in state.ops[host].values()]
-    changed = sum(meta.is_complete() and meta.did_change() for meta in operations)
+    """The sentences kept for `host`; first, one that says whether anything changed there."""
+    said = list(_sentences[host.name])
+    if host in state.activated_hosts:
+        said = [_outcome(state, host), *said] if state.is_executing else []
+    return [f"{host.print_prefix}{line}" for line in said]
+
+
+def _outcome(state: State, host: Host) -> str:
+    finished = [
+        data.operation_meta
+        for data in state.ops[host].values()
+        if data.operation_meta.is_complete()
+    ]
+    changed = sum(meta.did_change() for meta in finished)
+    if transport.lost(host):
+        return "the connection was lost; the next run takes it from there"
     if host in state.failed_hosts:
-        outcome = "failed, see above; the next run takes it from there"
-    elif changed:
-        outcome = f"{changed} change{'s' if changed > 1 else ''} made"
-    else:
-        outcome = "no changes"
-    return [f"{host.print_prefix}{line}" for line in (outcome, *_sentences[host.name])]
+        if not finished:
+            return "nothing was changed"
+        return "failed, see above; the next run takes it from there"
+    if changed:
+        return f"{changed} change{'s' if changed > 1 else ''} made"
+    return "no changes"

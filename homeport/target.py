@@ -10,12 +10,19 @@ from pyinfra import logger, state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
+from . import report
 from . import settings as group_data
 from .facts.file import EntriesFact
 from .facts.host import Machine, MachineFact
 from .layout import Layout
 from .preflight import host_data
 from .settings import HostSettings
+
+#: Bytes: all that homeport writes, but for engines and weights (measured: 60 kB), many times over.
+NEEDED_SPACE = 2_000_000
+
+
+_NOT_SEEN = "this host could not be looked at, its lines above say why. Nothing was changed"
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,27 @@ class Target:
     machine: Machine
     layout: Layout
 
+    @property
+    def python(self) -> str:
+        """The host's Python; `fit` sees to it that there is one."""
+        return self.machine.python or "python3"
+
 
 def current() -> Target | None:
     """The host that pyinfra is at; None where it could not be looked at (pyinfra says why)."""
     host = ctx_host.get()
     settings = group_data.of(host_data(host))
-    machine: Machine | None = host.get_fact(MachineFact, directory=settings.directory)
+    machine: Machine | None = None
+    try:
+        machine = host.get_fact(MachineFact, directory=settings.directory)
+    except EOFError:  # pyinfra asked for a password, and nobody was there
+        print(file=sys.stderr)  # after its question
+        _fail(["sudo asks for a password here. Type it at a terminal, or set _sudo_password"])
+    except PyinfraError:  # no host is left
+        _fail([_NOT_SEEN])
+    else:
+        if machine is None:
+            _fail([_NOT_SEEN])
     if machine is None:
         return None
     return Target(settings, machine, Layout.under(machine.home, settings.directory))
@@ -39,17 +61,39 @@ def current() -> Target | None:
 
 def fit(target: Target, *checks: Callable[[Target], list[str]]) -> bool:
     """Whether no check finds a problem. Else each is said, and nothing is done on this host."""
+    problems = _machine_problems(target) or _directory_problems(target)
+    if target.machine.python:
+        problems += [problem for check in checks for problem in check(target)]
+    _fail(problems)
+    return not problems
+
+
+def _fail(problems: list[str]) -> None:
     host = ctx_host.get()
-    problems = _directory_problems(target)
-    problems += [problem for check in checks for problem in check(target)]
     for problem in problems:
         host.log_styled(f"homeport: {problem}", fg="red", log_func=logger.error)
+        report.say(host, problem)
     if problems:
         try:
             state.fail_hosts({host})
         except PyinfraError:
             sys.exit(1)  # no host is left, and each has said why
-    return not problems
+
+
+def _machine_problems(target: Target) -> list[str]:
+    """What every role needs."""
+    machine, found = target.machine, []
+    if machine.python is None:
+        fix = "brew install python" if machine.kernel == "Darwin" else (
+            "sudo apt install python3 python3-venv"
+        )  # fmt: skip
+        found.append(f"there is no python3 on this machine, and homeport runs on it. Type: {fix}")
+    if machine.free < NEEDED_SPACE:
+        found.append(
+            f"the disk of {target.layout.directory} is full: {machine.free // 1000} kB are free. "
+            f"See what takes the room with: du -xhd1 '{machine.home}'"
+        )
+    return found
 
 
 def _directory_problems(target: Target) -> list[str]:

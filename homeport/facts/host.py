@@ -128,7 +128,7 @@ class PortOwnerFact(FactBase[PortOwner | None]):
     """Who listens on `port`, None where nobody does."""
 
     def command(self, python: str, port: int) -> StringCommand:
-        return _run(python, "port_owner.py", str(port), IDENTITY_VARIABLE)
+        return program(python, "port_owner.py", str(port), IDENTITY_VARIABLE)
 
     def process(self, output: list[str]) -> PortOwner | None:
         owner: PortOwner | None = json.loads(output[-1])
@@ -139,7 +139,7 @@ class AnswerFact(FactBase[dict[str, Any]]):
     """What remote/probe.py finds: {"state": ..., ...}, as its docstring says."""
 
     def command(self, python: str, ask: str) -> StringCommand:
-        return _run(python, "probe.py", ask)
+        return program(python, "probe.py", ask)
 
     def process(self, output: list[str]) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(output[-1])
@@ -156,7 +156,7 @@ class ClientAnswerFact(FactBase[str]):
     def command(
         self, python: str, script: str, claude: str, directory: str, question: str, seconds: int
     ) -> StringCommand:
-        return _run(python, "ask_client.py", script, claude, directory, question, str(seconds))
+        return program(python, "ask_client.py", script, claude, directory, question, str(seconds))
 
     @staticmethod
     def default() -> str:
@@ -178,9 +178,12 @@ def python_version(machine: Machine) -> str:
     return ".".join(map(str, machine.python_version))
 
 
-def _run(python: str, program: str, *arguments: str) -> StringCommand:
-    """Run a program of remote/ on the host without putting it there."""
-    source = re.sub(r'\A""".*?"""\n', "", (REMOTE / program).read_text(), flags=re.DOTALL)
-    return StringCommand(
-        QuoteString(python), "-c", QuoteString(source), *map(QuoteString, arguments)
-    )
+def program(python: str, name: str, *arguments: str) -> StringCommand:
+    """The command that runs a program of remote/ on a host without putting it there."""
+    return StringCommand(*map(QuoteString, words(python, name, *arguments)))
+
+
+def words(python: str, name: str, *arguments: str) -> list[str]:
+    """The same, unquoted."""
+    source = re.sub(r'\A""".*?"""\n', "", (REMOTE / name).read_text(), flags=re.DOTALL)
+    return [python, "-c", source, *arguments]

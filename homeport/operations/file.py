@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shlex
 from collections.abc import Generator
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -20,6 +21,7 @@ from ..facts.file import (
     FileStateFact,
     read,
 )
+from ..facts.host import program
 from ..layout import Layout
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -43,7 +45,7 @@ def write(path: str, content: bytes, mode: str = "644") -> Commands:
 def no_leftovers(paths: list[str]) -> Commands:
     """Remove what interrupted writes of `paths` left beside them."""
     left = []
-    for folder in dict.fromkeys(str(PurePosixPath(path).parent) for path in paths):
+    for folder in dict.fromkeys(map(_folder, paths)):
         starts = tuple(_beside(path) for path in paths)
         names = [f"{folder}/{name}" for name in host.get_fact(EntriesFact, path=folder)]
         left += [name for name in names if name.startswith(starts)]
@@ -54,12 +56,14 @@ def no_leftovers(paths: list[str]) -> Commands:
 
 
 @operation()
-def tree_absent(layout: Layout) -> Commands:
+def tree_absent(layout: Layout, python: str) -> Commands:
     """Remove homeport's own directory: the parts that it made, and itself when that empties it."""
     if layout.directory not in host.get_fact(DirectoriesFact, paths=(layout.directory,)):
         host.noop(f"{layout.directory} is not there")
     else:
-        yield StringCommand("rm -rf", *map(QuoteString, layout.parts))
+        # The engine's installation may still be at work, where the run that started it was killed.
+        remove = shlex.join(["rm", "-rf", *layout.parts])
+        yield program(python, "run_locked.py", layout.path("env"), "sh", "-c", remove)
         yield StringCommand("rmdir", QuoteString(layout.directory))
     if state.is_executing:
         report.say(host, f"nothing of {layout.name} is left")
@@ -125,7 +129,14 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
     Each run has a name of its own for the new file, so that two of them cannot mix their contents.
     """
     new = f"{_beside(path)}{secrets.token_hex(4)}"
-    yield StringCommand("umask 077 && : >", QuoteString(new))
+    full = (
+        f"homeport: {path} was not written, there is no room for it. See: df -h '{_folder(path)}'"
+    )
+    # As long as it will be, so that a full disk is found out here, in words.
+    yield StringCommand(
+        "umask 077 && head -c", str(max(len(content), 1)), "/dev/zero >", QuoteString(new),
+        "|| { rm -f", QuoteString(new), "; echo", QuoteString(full), ">&2; exit 1; }",
+    )  # fmt: skip
     yield FileUploadCommand(BytesIO(content), new)
     check = StringCommand('[ "$(wc -c <', QuoteString(new), f')" -eq {len(content)} ]')
     if guard is not None:
@@ -139,6 +150,10 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
         check, "&& chmod", mode, QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(path),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(failed), ">&2; exit 1; }",
     )  # fmt: skip
+
+
+def _folder(path: str) -> str:
+    return str(PurePosixPath(path).parent)
 
 
 def _beside(path: str) -> str:

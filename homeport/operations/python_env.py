@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 
 from ..facts.file import EntriesFact, FileStateFact
+from ..facts.host import program
 from ..layout import Layout
 from .file import Commands
 
@@ -28,9 +31,13 @@ class Environment:
     locks: tuple[Path, ...]
 
     @property
+    def requirements(self) -> bytes:
+        """What `locks` say, as one file."""
+        return b"".join(lock.read_bytes() for lock in self.locks)
+
+    @property
     def digest(self) -> str:
-        contents = repr(self.version[:2]).encode()
-        contents += b"".join(lock.read_bytes() for lock in self.locks)
+        contents = repr(self.version[:2]).encode() + self.requirements
         return hashlib.sha256(contents).hexdigest()[:12]
 
     @property
@@ -61,28 +68,32 @@ def present(environment: Environment, python: str) -> Commands:
     if host.get_fact(FileStateFact, path=mark):
         host.noop(f"{environment.path} is complete")
         return
-    # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
-    setting = StringCommand(
-        "export RUSTUP_HOME=", QuoteString(f"{environment.path}/rustup"), ";", _separator=""
+    requirements = f"{environment.path}.txt"
+    yield FileUploadCommand(BytesIO(environment.requirements), requirements)
+    # One that was started by a run that was killed may still be at work on the same files.
+    yield program(python, "run_locked.py", environment.layout.path("env"), "sh", "-c",
+                  _build_script(environment, python, requirements))  # fmt: skip
+
+
+def _build_script(environment: Environment, python: str, requirements: str) -> str:
+    path, own_python, mark = map(
+        shlex.quote, (environment.path, environment.python, environment.mark)
     )
-    yield StringCommand(
-        setting, "rm -rf", QuoteString(environment.path), "&&",
-        QuoteString(python), "-m venv", QuoteString(environment.path),
-    )  # fmt: skip
-    for lock in environment.locks:
-        target = f"{environment.path}/{lock.name}"
-        yield FileUploadCommand(str(lock), target)
-        yield StringCommand(
-            setting, QuoteString(environment.python), "-m pip install --quiet --no-cache-dir",
-            "--disable-pip-version-check --require-hashes --no-deps --only-binary :all:",
-            "-r", QuoteString(target), "||",
-            "{ echo", QuoteString(
-                f"homeport: pip could not install {lock.name}, see its lines above. It needs the "
-                "Python package index, or a mirror named in pip.conf: check the network and the "
-                "proxy, then run this again"
-            ), ">&2; exit 1; }",
-        )  # fmt: skip
-    yield StringCommand("touch", QuoteString(mark))
+    failed = shlex.quote(
+        "homeport: pip could not install the engine, see its lines above. It needs the Python "
+        "package index, or a mirror named in pip.conf: check the network and the proxy, then run "
+        "this again"
+    )
+    # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
+    return f"""
+[ ! -e {mark} ] || exit 0
+export RUSTUP_HOME={path}/rustup
+rm -rf {path} && {shlex.quote(python)} -m venv {path} || exit 1
+{own_python} -m pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes \
+  --no-deps --only-binary :all: -r {shlex.quote(requirements)} || {{ echo {failed} >&2; exit 1; }}
+rm -f {shlex.quote(requirements)}
+touch {mark}
+"""
 
 
 @operation()

@@ -35,7 +35,7 @@ def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
     machine = target.machine
     found = [_python_problem(target), _engine_problem(target), _linger_problem(machine)]
-    if not any(found):  # with a Python, the rest can be looked at
+    if not any(found):
         found.append(_disk_problem(target))
         for route in target.settings.serves:
             found += [_weights_problem(route, target), _port_problem(route, target)]
@@ -45,14 +45,13 @@ def problems(target: Target) -> list[str]:
 @deploy("Laptop")
 def apply(target: Target) -> None:
     machine, layout = target.machine, target.layout
-    python = machine.python or "python3"  # problems() found one
     engine = environment(target)
     file.private_directories(
         name=f"Directories in {layout.directory}",
         paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
     if engine.locks:
-        python_env.present(name="Install the engine", environment=engine, python=python)
+        python_env.present(name="Install the engine", environment=engine, python=target.python)
     file.write(
         name="Write the server program",
         path=layout.path("lib", PROGRAM.name),
@@ -76,11 +75,11 @@ def apply(target: Target) -> None:
                 definition=old.definition,
             )
     for route, one in wanted:
-        _serve(route, one, target, python)
+        _serve(route, one, target)
     python_env.only(name="Remove older environments", environment=engine)
 
 
-def _serve(route: Route, wanted: Supervised, target: Target, python: str) -> None:
+def _serve(route: Route, wanted: Supervised, target: Target) -> None:
     machine, layout = target.machine, target.layout
     if route.endpoint.token:
         file.write(
@@ -109,7 +108,7 @@ def _serve(route: Route, wanted: Supervised, target: Target, python: str) -> Non
     verify.answers(
         name=f"Ask {route.alias}",
         route=route,
-        python=python,
+        python=target.python,
         token_path=server_token(route, target),
         supervised=wanted,
     )
@@ -130,8 +129,6 @@ def _python_problem(target: Target) -> str | None:
     mac = machine.kernel == "Darwin"
     fix = f"Type: {'brew install python' if mac else 'sudo apt install python3 python3-venv'}"
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    if machine.python is None:
-        return f"there is no python3 on this machine, and homeport runs on it. {fix}"
     if not environment(target).locks:
         return None  # nothing is installed: any Python can look at ports and ask the server
     if machine.python_version < OLDEST_PYTHON:

@@ -42,4 +42,4 @@ def apply(target: Target) -> None:
         name="Remove the directories made for them", record=layout.created_directories
     )
     # Last, since it holds the record of all the rest.
-    file.tree_absent(name=f"Remove {layout.directory}", layout=layout)
+    file.tree_absent(name=f"Remove {layout.directory}", layout=layout, python=target.python)

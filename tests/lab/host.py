@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import signal
 import stat
 import subprocess
@@ -154,8 +153,11 @@ class Host:
 
     def fill_disk(self, leave: int = 0) -> None:
         """Use up all of its disk but `leave` bytes; `free_disk` undoes it."""
-        free = shutil.disk_usage(self.folder / "disk").free
-        _run("fallocate", "--length", str(free - leave), self.folder / "disk" / "ballast")
+        with (self.folder / "disk" / "ballast").open("wb", buffering=0) as ballast:
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(1 << 20))
+            ballast.truncate(max(ballast.tell() - leave, 0))
 
     def free_disk(self) -> None:
         (self.folder / "disk" / "ballast").unlink()
@@ -165,7 +167,7 @@ class Host:
     def run(self, command: str, user: str = "root", check: bool = True) -> str:
         """What `command` prints, run in the host by a shell of `user`; needs no network."""
         uid = self.run(f"id -u {user}").strip() if user != "root" else "0"
-        home = f'cd; export XDG_RUNTIME_DIR=/run/user/{uid}; {command}'
+        home = f"cd; export XDG_RUNTIME_DIR=/run/user/{uid}; {command}"
         done = subprocess.run(
             ["nsenter", f"--target={self._init()}", "--mount", "--uts", "--ipc", "--net", "--pid",
              "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
@@ -174,12 +176,20 @@ class Host:
             timeout=120,
         )  # fmt: skip
         if check and done.returncode:
-            raise RuntimeError(f"{self.name}: {command} ended with {done.returncode}: {done.stdout}")
+            raise RuntimeError(
+                f"{self.name}: {command} ended with {done.returncode}: {done.stdout}"
+            )
         return done.stdout
 
     def file(self, path: str) -> Path:
         """A file of the host, for reading and writing from here; its links are not followed."""
         return self.root / path.lstrip("/")
+
+    def write(self, path: str, text: str, user: str) -> None:
+        """Give the host a file as `user` would write it, in a new folder if need be."""
+        self.run(f"mkdir -p {shlex.quote(str(Path(path).parent))}", user)
+        self.file(path).write_text(text)
+        self.run(f"chown {user}: {shlex.quote(path)}")
 
     def service(self, unit: str, user: str | None = None) -> ServiceState:
         """A unit of the host's systemd, or of a user's own."""
@@ -191,6 +201,12 @@ class Host:
         found = dict(line.split("=", 1) for line in shown.splitlines())
         pid = int(found["MainPID"]) or None
         return ServiceState(pid, found["ActiveState"], found["UnitFileState"])
+
+    def difference(self, before: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
+        """What is not as it was when `tree` gave `before`: each path, then and now."""
+        now = self.tree()
+        paths = sorted(before.keys() | now.keys())
+        return {p: (before.get(p), now.get(p)) for p in paths if before.get(p) != now.get(p)}
 
     def tree(self) -> dict[str, str]:
         """Every path on its disk, with owner, mode and a hash of the content."""

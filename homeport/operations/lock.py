@@ -1,0 +1,100 @@
+"""One run of homeport at a time in a home."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import shlex
+import socket
+import subprocess
+import time
+from typing import Any
+
+import gevent
+from paramiko import SSHException
+from pyinfra import host, state
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.ssh import SSHConnector
+
+from .. import transport
+from ..facts.host import words
+from .file import Commands
+
+#: Seconds to wait for another run, longer than a dead one can hold the lock.
+WAIT = 60
+
+#: Seconds of silence after which a host takes the run for dead: longer than it takes the run to
+#: find its connection dead, so that this one has ended before another may begin.
+LEASE = transport.DEAD_AFTER + 15
+
+_BEAT_EVERY = 5
+
+
+#: Into which the hosts' locks are kept alive, by host; the end of this process closes them.
+_held: dict[str, Any] = {}
+
+
+@operation()
+def held(directory: str, python: str) -> Commands:
+    """Keep other runs of homeport out of `directory` until this one ends, however it ends.
+
+    Waits for another run; where that takes longer than `WAIT` seconds, fails and says whose it is.
+    """
+    if not state.is_executing:
+        return
+    if problem := _take(directory, python):
+        yield StringCommand("echo", QuoteString(f"homeport: {problem}"), ">&2; exit 1")
+
+
+def _take(directory: str, python: str) -> str | None:
+    """Take the lock of `host`; the sentence that says why not."""
+    if host.name in _held:
+        return None  # by an earlier file of the same run
+    started = _start(directory, python)
+    if started is None:
+        return None  # a host that pyinfra only pretends to have
+    into, output = started
+    line = ""
+    for line in output:
+        word, _, who = line.strip().partition(" ")
+        run = f"another run of homeport ({who})" if who else "another run of homeport"
+        if word == "held":
+            _held[host.name] = into
+            gevent.spawn(_beat, into)
+            return None
+        if word == "waiting":
+            host.log(f"waits for {run} to end here, {WAIT} s at most")
+        if word == "taken":
+            return (
+                f"{run} is at work here, so this one did nothing. When that has ended, run it again"
+            )
+    return f"{directory} cannot be locked against other runs ({line.strip() or 'no answer'})"
+
+
+def _start(directory: str, python: str) -> tuple[Any, Any] | None:
+    """Start the program that holds the lock: its standard input and output."""
+    connector = host.connector
+    lease = LEASE if isinstance(connector, SSHConnector) else 0
+    label = f"{getpass.getuser()} at {socket.gethostname()}, since {time.strftime('%H:%M:%S')}"
+    command = words(python, "hold_lock.py", directory, label, str(WAIT), str(lease))
+    if isinstance(connector, SSHConnector) and connector.client:
+        # exec: its parent has to be the SSH session.
+        line = shlex.join(["exec", "sh", "-c", f"exec {shlex.join(command)}"])
+        into, output, _ = connector.client.exec_command(line)
+        return into, output
+    if isinstance(connector, LocalConnector):
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return process.stdin, process.stdout
+    return None
+
+
+def _beat(into: Any) -> None:
+    """Say every few seconds that this run is alive, as long as the connection is."""
+    with contextlib.suppress(OSError, SSHException, ValueError):
+        while True:
+            into.write(".")
+            into.flush()
+            gevent.sleep(_BEAT_EVERY)
