@@ -27,7 +27,9 @@ class Laptop:
         self.lab, self.host = lab, lab.host(name)
         self.host.write("/home/anna/.zshrc", "setopt NO_BEEP\n", "anna")
         groups = {"laptops": [self.host], "workstations": [self.host]}
-        self.inventory = lab.inventory(groups, name=name, routes=SMALL, engine="xllamacpp")
+        self.inventory = lab.inventory(
+            groups, name=f"with-{name}", routes=SMALL, engine="xllamacpp"
+        )
         self.before = self.host.tree()
         self.first = self.deploy()
         self.after = self.host.tree()
@@ -40,7 +42,7 @@ class Laptop:
         return self.host.service(UNIT, user="anna").pid
 
     def ask(self) -> str:
-        """What the model answers, asked on the laptop with curl."""
+        """What the model answers, or curl's error, asked on the laptop."""
         body = {
             "model": "claude-fable5",
             "max_tokens": 32,
@@ -48,7 +50,7 @@ class Laptop:
         }
         url = "http://127.0.0.1:18080/v1/messages"
         return self.host.run(
-            f"curl --silent --fail-with-body {url} -d {shlex.quote(json.dumps(body))}"
+            f"curl --silent --show-error {url} -d {shlex.quote(json.dumps(body))}", check=False
         )
 
 
@@ -145,7 +147,6 @@ def test_drift_is_repaired(laptop: Laptop, drift: Callable[[Host], None], restar
     assert run.of("laptop")[1].startswith(ANSWERS)
     assert (laptop.pid != pid) == restarts
     assert {p for p in laptop.host.difference(laptop.after) if "__pycache__" not in p} == set()
-    assert laptop.deploy().of("laptop")[0] == "no changes"
 
 
 def test_a_killed_server_comes_back_by_itself(laptop: Laptop) -> None:
@@ -176,7 +177,7 @@ def test_removal_leaves_no_trace(laptop: Laptop) -> None:
     assert laptop.host.difference(laptop.before) == {}
     known = laptop.host.run("systemctl --user list-units --all --no-legend", user="anna")
     assert "homeport" not in known
-    assert laptop.host.run("pgrep -fa serve_llama", check=False) == ""
+    assert laptop.host.run("pgrep -fa '[s]erve_llama'", check=False) == ""
     assert laptop.host.run("loginctl show-user anna -p Linger --value").strip() == "no"
 
 
@@ -186,9 +187,11 @@ def test_removal_again_has_nothing_to_do(laptop: Laptop) -> None:
 
 @pytest.fixture
 def without_polkit(laptop: Laptop) -> Iterator[Host]:
-    laptop.host.run("systemctl --quiet mask --now --runtime polkit")
+    """As on a server that never had it: nobody whom logind could ask."""
+    service = "/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
+    laptop.host.run(f"mv {service} /root/ && systemctl stop polkit && systemctl reload dbus")
     yield laptop.host
-    laptop.host.run("systemctl --quiet unmask --runtime polkit")
+    laptop.host.run(f"mv /root/{service.rpartition('/')[2]} {service} && systemctl reload dbus")
 
 
 def test_lingering_that_only_root_can_grant(laptop: Laptop, without_polkit: Host) -> None:

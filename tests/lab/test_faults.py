@@ -1,0 +1,248 @@
+"""What goes wrong between two machines: the run says so, the next one puts it right."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..running import Running, wait_until
+from .base import PASSWORD
+from .host import Host
+from .lab import Lab
+from .routes import CLUSTER, SMALL
+
+UNIT = "homeport.claude-fable5.service"
+UNIT_FILE = f"/home/anna/.config/systemd/user/{UNIT}"
+
+
+@pytest.fixture(scope="module")
+def desks(lab: Lab) -> tuple[Host, Host]:
+    first, second = lab.boot("desk-1", "desk-2")
+    return first, second
+
+
+@pytest.fixture
+def fleet(lab: Lab, desks: tuple[Host, Host]) -> Iterator[Path]:
+    """Two workstations without anything of homeport's."""
+    inventory = lab.inventory({"workstations": list(desks)}, routes=CLUSTER)
+    yield inventory
+    for desk in desks:
+        desk.heal()
+    assert lab.remove(inventory).status == 0
+
+
+def test_a_host_that_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+    """The other one is done, the status is an error, and the last line says which and why."""
+    desks[1].cut()
+    run = lab.deploy(fleet)
+    assert run.status == 1
+    assert run.of("desk-1")[0] == "9 changes made"
+    (line,) = run.of("desk-2")
+    assert re.match(r"not reached: Could not connect \(.*\). To see why: ssh -i \S+ anna@10", line)
+    desks[1].heal()
+    run = lab.deploy(fleet)
+    assert (run.of("desk-1")[0], run.of("desk-2")[0]) == ("no changes", "9 changes made")
+
+
+def test_every_host_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+    for desk in desks:
+        desk.cut()
+    run = lab.deploy(fleet)
+    assert run.status == 1
+    assert run.output.count("not reached: ") == 2
+    assert "Traceback" not in run.output
+
+
+def test_a_cable_pulled_out_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+    """The run ends by itself and does the other host; after the healing the next completes it."""
+    running = lab.start(fleet)
+    running.wait_for("Write the settings of claude-glm")
+    desks[1].cut()
+    run = running.wait(90)
+    assert run.status == 1
+    assert run.of("desk-1")[0] == "9 changes made"
+    assert run.of("desk-2") == ["the connection was lost; the next run takes it from there"]
+    assert "Traceback" not in run.output
+    desks[1].heal()
+    again = lab.deploy(fleet)
+    assert again.status == 0, again.output
+    assert again.of("desk-1")[0] == "no changes"
+    assert "made" in again.of("desk-2")[0]
+    assert leftovers(desks[1]) == []
+    assert lab.deploy(fleet).of("desk-2")[0] == "no changes"
+
+
+def test_the_power_goes_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+    running = lab.start(fleet)
+    running.wait_for("Write the settings of claude-glm")
+    desks[1].kill()
+    run = running.wait(90)
+    assert run.status == 1
+    assert run.of("desk-1")[0] == "9 changes made"
+    desks[1].boot_again()
+    assert lab.deploy(fleet).status == 0
+    assert leftovers(desks[1]) == []
+    assert lab.deploy(fleet).of("desk-2")[0] == "no changes"
+
+
+def leftovers(host: Host) -> list[str]:
+    """Files that a write which did not end left anywhere."""
+    return [path for path in host.tree() if ".homeport-new-" in path]
+
+
+def test_a_wrong_sudo_password(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+    inventory = lab.inventory(
+        {"workstations": [desks[0]]}, name="wrong", routes=CLUSTER, _sudo=True, _sudo_password="x"
+    )
+    before = desks[0].tree()
+    run = lab.deploy(inventory)
+    assert run.status == 1
+    assert "sudo: 3 incorrect password attempts" in run.output
+    assert "this host could not be looked at, its lines above say why. Nothing was" in run.output
+    assert "Traceback" not in run.output
+    assert {p for p in desks[0].difference(before) if not p.startswith("var/lib/sudo")} == set()
+
+
+def test_a_sudo_password_that_nobody_can_type(
+    lab: Lab, desks: tuple[Host, Host], fleet: Path
+) -> None:
+    inventory = lab.inventory(
+        {"workstations": [desks[0]]}, name="nobody", routes=CLUSTER, _sudo=True
+    )
+    run = lab.deploy(inventory)
+    assert run.status == 1
+    assert "sudo asks for a password here. Type it at a terminal, or set _sudo_pass" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_the_right_sudo_password_is_shown_nowhere(lab: Lab, desks: tuple[Host, Host]) -> None:
+    inventory = lab.inventory(
+        {"workstations": [desks[0]]},
+        name="right",
+        routes=CLUSTER,
+        _sudo=True,
+        _sudo_password=PASSWORD,
+    )
+    run = lab.deploy(inventory, "-vvv", "--diff")
+    assert run.status == 0, run.output
+    assert desks[0].file("/root/.homeport/bin/use-glm.sh").exists(), "it acts as root"
+    assert PASSWORD not in run.output
+    assert lab.remove(inventory).status == 0
+    assert "pyinfra" not in desks[0].run("ls -A /tmp")
+
+
+@pytest.fixture(scope="module")
+def small(lab: Lab) -> Host:
+    return lab.host("small", disk="64M")
+
+
+def test_a_full_disk_is_found_before_anything_is_changed(lab: Lab, small: Host) -> None:
+    inventory = lab.inventory({"workstations": [small]}, name="full", routes=CLUSTER)
+    before = small.tree()
+    small.fill_disk(leave=100_000)
+    run = lab.deploy(inventory)
+    small.free_disk()
+    assert run.status == 1
+    assert re.search(r"the disk of /home/anna/.homeport is full: \d+ kB are free. See", run.output)
+    assert small.difference(before) == {}
+
+
+def test_a_disk_that_fills_up_in_the_middle(lab: Lab, small: Host) -> None:
+    """Nothing that was there is damaged, no half of a file stays, and the next run completes it."""
+    inventory = lab.inventory({"workstations": [small]}, name="full", routes=CLUSTER)
+    small.write("/home/anna/.claude/settings.json", '{"model": "opus"}\n', "anna")
+    running = lab.start(inventory)
+    running.wait_for("Write the token of claude-glm")
+    small.fill_disk()
+    run = running.wait()
+    assert run.status == 1
+    said = r"homeport: \S+ was not written, there is no room for it. See: df -h '/home/anna/\S+'"
+    assert re.search(said, run.output), run.output
+    assert "Traceback" not in run.output
+    assert small.file("/home/anna/.claude/settings.json").read_text() == '{"model": "opus"}\n'
+    assert leftovers(small) == []
+    small.free_disk()
+    again = lab.deploy(inventory)
+    assert again.status == 0, again.output
+    assert lab.deploy(inventory).of("small")[0] == "no changes"
+
+
+@pytest.fixture(scope="module")
+def laptop(lab: Lab) -> Host:
+    return lab.host("laptop")
+
+
+def on(lab: Lab, laptop: Host, port: int) -> Path:
+    routes = {"claude-fable5": {**SMALL["claude-fable5"], "port": port}}
+    return lab.inventory({"laptops": [laptop]}, name=f"on-{port}", routes=routes)
+
+
+def test_two_runs_at_once(lab: Lab, laptop: Host) -> None:
+    """The second waits, says for whom, and has nothing left to do."""
+    inventory = on(lab, laptop, 18080)
+    first = lab.start(inventory)
+    first.wait_for("Install the engine")
+    second = lab.start(inventory)
+    second.wait_for("waits for another run of homeport (root at ")
+    assert first.process.poll() is None
+    assert first.wait().of("laptop")[0].endswith("changes made")
+    run = second.wait()
+    assert run.status == 0, run.output
+    assert run.of("laptop")[0] == "no changes"
+
+
+def test_killed_between_definition_and_restart(lab: Lab, laptop: Host) -> None:
+    """The next run sees by the running process that it is not what it should be."""
+    pid = laptop.service(UNIT, user="anna").pid
+    definition = laptop.file(UNIT_FILE)
+    before = definition.read_text()
+    moved = on(lab, laptop, 18090)
+    running = lab.start(moved)
+    watch(running, lambda: definition.read_text() != before)
+    running.kill()
+    assert "18090" in definition.read_text()
+    assert laptop.service(UNIT, user="anna").pid == pid, "it was restarted before the kill"
+    run = lab.deploy(moved)
+    assert run.status == 0, run.output
+    assert "answers at http://127.0.0.1:18090" in run.of("laptop")[1]
+    assert laptop.service(UNIT, user="anna").pid not in (None, pid)
+    assert lab.deploy(moved).of("laptop")[0] == "no changes"
+
+
+def test_killed_while_the_engine_is_installed(lab: Lab, laptop: Host) -> None:
+    """pip goes on, on the host; the next run waits for it, and the engine is whole."""
+    inventory = on(lab, laptop, 18080)
+    assert lab.remove(inventory).status == 0
+    running = lab.start(inventory)
+    watch(running, lambda: any(laptop.file("/home/anna/.homeport/env").glob("*/lib/*/*/pip")))
+    running.kill()
+    assert laptop.run("pgrep -f 'm [p]ip install'", check=False), "pip was to go on meanwhile"
+    run = lab.deploy(inventory)
+    assert run.status == 0, run.output
+    assert run.of("laptop")[1].startswith("claude-fable5 (SmolLM2")
+    assert lab.deploy(inventory).of("laptop")[0] == "no changes"
+
+
+def test_removed_right_after_a_kill(lab: Lab, laptop: Host) -> None:
+    inventory = on(lab, laptop, 18080)
+    assert lab.remove(inventory).status == 0
+    before = laptop.tree()
+    running = lab.start(inventory)
+    watch(running, lambda: any(laptop.file("/home/anna/.homeport/env").glob("*/lib/*/*/pip")))
+    running.kill()
+    assert lab.remove(inventory).status == 0
+    wait_until(lambda: not laptop.run("pgrep -f 'm [p]ip install'", check=False))
+    assert laptop.difference(before) == {}
+
+
+def watch(running: Running, condition: object) -> None:
+    """Wait for a moment that lasts some milliseconds only."""
+    assert callable(condition)
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert running.process.poll() is None and time.monotonic() < deadline, running.output
+        time.sleep(0.002)
