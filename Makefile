@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --n
 
 export TRY_PORT
 
-.PHONY: help try untry onboard test check style lock
+.PHONY: help try untry onboard test lab check style lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -32,6 +32,10 @@ onboard: $(VENV)/ready ## make this machine a laptop and a workstation, as group
 test: $(VENV)/ready-dev ## run the tests
 	@rm -f $(VENV)/made-by-try
 	@$(VENV)/bin/pytest --numprocesses auto --dist loadfile $(TESTS)
+
+lab: $(VENV)/ready-dev ## boot real hosts to play with (root, Debian); HOSTS="gpu laptop mac"
+	@rm -f $(VENV)/made-by-try
+	@$(VENV)/bin/python -m tests.lab $(or $(HOSTS),gpu laptop)
 
 check: $(VENV)/ready-dev ## lint, types
 	@rm -f $(VENV)/made-by-try

@@ -12,6 +12,7 @@ from .engines import llama_cpp
 from .engines.llama_cpp import LlamaServer
 from .facts.file import EntriesFact, SizeAndTimeFact
 from .facts.host import HelpFact
+from .facts.service import LaunchdLabelsFact
 from .layout import expand
 from .model import Route
 from .operations.python_env import Environment
@@ -109,6 +110,9 @@ def deployed(target: Target) -> list[Deployed]:
             # One whose unit somebody deleted is enabled all the same, and may run.
             wants = host.get_fact(EntriesFact, path=f"{pattern.parent}/default.target.wants")
             names += [name for name in wants if name not in names]
+        if manager is Manager.LAUNCHD and target.machine.manager is manager:
+            labels = host.get_fact(LaunchdLabelsFact)  # likewise
+            names += [f"{label}.plist" for label in labels if f"{label}.plist" not in names]
         found += [
             Deployed(name.removesuffix(pattern.suffix), manager, str(pattern.parent / name))
             for name in names

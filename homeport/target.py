@@ -12,7 +12,7 @@ from pyinfra.context import ctx_host
 
 from . import report
 from . import settings as group_data
-from .facts.file import EntriesFact
+from .facts.file import EntriesFact, UnwritableFact
 from .facts.host import Machine, MachineFact
 from .layout import Layout
 from .preflight import host_data
@@ -68,6 +68,14 @@ def fit(target: Target, *checks: Callable[[Target], list[str]]) -> bool:
     return not problems
 
 
+def unwritable(paths: list[str], target: Target) -> list[str]:
+    """A sentence for each of `paths` that is there and that homeport may not write in."""
+    return [
+        f"{path} is not yours to write in. Type: sudo chown {target.machine.user} '{path}'"
+        for path in ctx_host.get().get_fact(UnwritableFact, paths=tuple(paths))
+    ]
+
+
 def _fail(problems: list[str]) -> None:
     host = ctx_host.get()
     for problem in problems:
@@ -105,6 +113,8 @@ def _directory_problems(target: Target) -> list[str]:
         return [
             f"{layout.directory} holds other things than homeport's. Choose another homeport_dir"
         ]
+    if closed := unwritable([layout.home, layout.directory, *layout.parts], target):
+        return closed
     homes = host.get_fact(EntriesFact, path=layout.home)
     others = [f"{layout.home}/{name}" for name in homes if name.startswith(".homeport")]
     return [

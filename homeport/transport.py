@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from typing import Any
 
-from paramiko import Channel, Transport
+from paramiko import Transport
 from pyinfra.api import Host
 from pyinfra.connectors.ssh import SSHConnector
 
@@ -38,17 +37,15 @@ def tune(host: Host) -> None:
             for option, value in _OPTIONS:
                 if option is not None:
                     transport.sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    open_session = transport.open_session
+    what_happened = transport.get_exception
 
-    def open_or_fail(*arguments: Any, **keywords: Any) -> Channel:
-        # paramiko raises EOFError for a dead connection, which pyinfra takes for a bug of its own
-        # and stops the run on every host; an OSError fails this one.
-        try:
-            return open_session(*arguments, **keywords)
-        except EOFError:
-            raise ConnectionResetError("the connection was lost") from None
+    def in_words() -> Exception | None:
+        # paramiko's word for a dead connection is EOFError, which pyinfra takes for a bug of its
+        # own and stops the run on every host; an OSError fails this one.
+        error = what_happened()
+        return ConnectionResetError("connection lost") if isinstance(error, EOFError) else error
 
-    transport.open_session = open_or_fail  # type: ignore[method-assign]
+    transport.get_exception = in_words  # type: ignore[method-assign]
 
 
 def lost(host: Host) -> bool:

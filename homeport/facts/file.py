@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from typing import Any
 
+from paramiko import SSHException
 from pyinfra.api import FactBase, Host, QuoteString, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,35 @@ class SizeAndTimeFact(FactBase[str | None]):
         )  # fmt: skip
 
 
+class CannotRead(Exception):
+    """A file that is there and cannot be read; the message says why."""
+
+
 def read(host: Host, path: str) -> FileContent:
     """The file at `path`, links followed; without content where there is none.
 
-    Not a fact of pyinfra's, since -vvv would print the user's file. base64 keeps line ends and odd
-    bytes as they are.
+    Raises `CannotRead`, so that nobody takes a file that cannot be read for an empty one. Not a
+    fact of pyinfra's, since -vvv would print the user's file. base64 keeps line ends and odd bytes
+    as they are.
     """
     command = StringCommand(
         "f=", QuoteString(path), "; ",
         '[ ! -L "$f" ] || f=$(readlink -f "$f"); echo "$f"; ',
-        f'[ ! -f "$f" ] || {{ {_MODE}; base64 < "$f"; }}',
+        f'[ ! -e "$f" ] || {{ {_MODE} && base64 < "$f"; }}',
         _separator="",
     )  # fmt: skip
-    _, output = host.run_shell_command(command, print_output=False, print_input=False)
+    # As a fact is run: with the sudo, and whatever else, of the operation or the run.
+    given = host.current_op_global_arguments
+    arguments: Any = pop_global_arguments(host.state, host, dict(given or {}))[0]
+    wanted = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
+    try:
+        status, output = host.run_shell_command(
+            command, print_output=False, print_input=False, **wanted
+        )
+    except (OSError, SSHException) as error:
+        raise CannotRead(f"{path} cannot be read ({error})") from None
+    if not status:
+        raise CannotRead(f"{path} cannot be read ({output.stderr.strip()}). It was left alone")
     lines = output.stdout_lines
     if len(lines) < 2:
         return FileContent(lines[0] if lines else path, None, None)
@@ -100,6 +119,23 @@ class EntriesFact(FactBase[list[str]]):
 
     def command(self, path: str) -> StringCommand:
         return StringCommand("ls -A", QuoteString(path), "2>/dev/null || true")
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+
+class UnwritableFact(FactBase[list[str]]):
+    """Those of `paths` that are there and that the user may not write to."""
+
+    def command(self, paths: tuple[str, ...]) -> StringCommand:
+        return StringCommand(
+            "for f in", *map(QuoteString, paths),
+            '; do [ ! -e "$f" ] || [ -w "$f" ] || echo "$f"; done',
+        )  # fmt: skip
 
     def process(self, output: list[str]) -> list[str]:
         return output

@@ -29,7 +29,9 @@ export XDG_RUNTIME_DIR="${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}"
 echo "home=$HOME"
 echo "kernel=$(uname -s)"
 echo "user=$(id -un)"
-if [ "$(uname -s)" = Darwin ]; then echo manager=launchd
+if [ "$(uname -s)" = Darwin ]; then
+  echo manager=launchd
+  launchctl print "gui/$(id -u)" >/dev/null 2>&1 && echo at_screen=yes
 elif systemctl --user show-environment >/dev/null 2>&1; then echo manager=systemd
 else echo manager=supervisord; fi
 linger=$(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)
@@ -69,7 +71,8 @@ class Machine:
     """A host, seen as the user that pyinfra is connected as.
 
     `free` is in bytes, where homeport goes; `openmp` is whether libgomp is there, which the
-    engine's wheel links to and does not bring.
+    engine's wheel links to and does not bring; `at_screen` is whether the user of a Mac is logged
+    in there, which launchd wants.
     """
 
     home: str
@@ -82,6 +85,7 @@ class Machine:
     venv: bool
     openmp: bool
     lingering: Lingering
+    at_screen: bool
     llama_server: str | None
     claude: str | None
 
@@ -108,6 +112,7 @@ class MachineFact(FactBase[Machine]):
                 venv=found.get("venv") == "yes",
                 openmp=found.get("openmp") == "yes",
                 lingering=Lingering(found.get("lingering", "off")),
+                at_screen=found.get("at_screen") == "yes",
                 llama_server=found.get("llama_server"),
                 claude=found.get("claude"),
             )

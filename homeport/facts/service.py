@@ -32,7 +32,7 @@ daemon=$(cat "$conf.pid" 2>/dev/null)
 class RunningService:
     """`pid`, `identity` (see `Service.identity`) and command line of the running process, None and
     empty where it does not run; `current` where the manager has read the definition that is on disk
-    and starts it at the next boot."""
+    and starts it at the next boot (launchd: at the next login)."""
 
     pid: int | None = None
     identity: str | None = None
@@ -64,7 +64,11 @@ class RunningServiceFact(FactBase[RunningService]):
                 )
             case Manager.LAUNCHD:
                 return StringCommand(
-                    f'launchctl print "gui/$(id -u)/{service}" 2>/dev/null || true'
+                    f'launchctl print "gui/$(id -u)/{service}" 2>/dev/null; '
+                    # macOS 12 and older say "true" for it.
+                    'launchctl print-disabled "gui/$(id -u)" 2>/dev/null '
+                    f"| grep -qE '\"{service}\" => (disabled|true)' "
+                    "&& echo disabled=yes || echo disabled=no"
                 )
             case Manager.SUPERVISORD:
                 return StringCommand(
@@ -80,7 +84,7 @@ class RunningServiceFact(FactBase[RunningService]):
                 )  # fmt: skip
 
     def process(self, output: list[str]) -> RunningService:
-        if any(" = {" in line for line in output):
+        if output[-1].startswith("disabled="):
             return _launchd(output)
         found = dict(line.split("=", 1) for line in output if "=" in line)
         return RunningService(
@@ -108,8 +112,22 @@ def _launchd(output: list[str]) -> RunningService:
         pid=int(pid[1]) if pid else None,
         identity=identity[1] if identity else None,
         command=tuple(line.strip() for line in arguments[1].splitlines()) if arguments else (),
-        current=True,
+        current="disabled=yes" not in output,
     )
+
+
+class LaunchdLabelsFact(FactBase[list[str]]):
+    """The labels of the user's launchd services, definition or not."""
+
+    def command(self) -> StringCommand:
+        return StringCommand("launchctl list 2>/dev/null || true")
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line.split("\t")[2] for line in output if line.count("\t") == 2]
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
 
 
 class LastLogLines(FactBase[list[str]]):

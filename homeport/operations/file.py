@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shlex
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import wraps
 from io import BytesIO
 from pathlib import PurePosixPath
+from typing import ParamSpec
 
 from pyinfra import host, state
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
@@ -15,6 +17,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from .. import report
 from ..facts.file import (
+    CannotRead,
     DirectoriesFact,
     EntriesFact,
     FileState,
@@ -25,6 +28,21 @@ from ..facts.host import program
 from ..layout import Layout
 
 Commands = Generator[PyinfraCommand, None, None]
+Parameters = ParamSpec("Parameters")
+
+
+def in_words(commands: Callable[Parameters, Commands]) -> Callable[Parameters, Commands]:
+    """The operation `commands`, which fails in words where it comes to a file it cannot read;
+    an exception would stop the run on every host."""
+
+    @wraps(commands)
+    def contained(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Commands:
+        try:
+            yield from commands(*arguments, **keywords)
+        except CannotRead as error:
+            yield StringCommand("echo", QuoteString(f"homeport: {error}"), ">&2; exit 1")
+
+    return contained
 
 
 @operation()
@@ -98,12 +116,14 @@ def directories(paths: list[str], record: str) -> Commands:
     if not missing:
         host.noop("all directories are there")
     for path in missing:
+        line, file = QuoteString(path), QuoteString(record)
         yield StringCommand(
-            "echo", QuoteString(path), ">>", QuoteString(record), "&& mkdir", QuoteString(path)
-        )
+            "grep -qsxF", line, file, "|| echo", line, ">>", file, "; mkdir", line
+        )  # fmt: skip
 
 
 @operation()
+@in_words
 def directories_absent(record: str) -> Commands:
     """Remove the directories that `directories` made, those that are empty."""
     content = read(host, record).content or b""
@@ -129,11 +149,11 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
     Each run has a name of its own for the new file, so that two of them cannot mix their contents.
     """
     new = f"{_beside(path)}{secrets.token_hex(4)}"
-    full = (
-        f"homeport: {path} was not written, there is no room for it. See: df -h '{_folder(path)}'"
-    )
+    refused = f"homeport: {path} was not written: {_folder(path)} is not yours to write in"
+    full = f"homeport: {path} was not written, there is no room for it. See: df -h {_folder(path)}"
     # As long as it will be, so that a full disk is found out here, in words.
     yield StringCommand(
+        "[ -w", QuoteString(_folder(path)), "] || { echo", QuoteString(refused), ">&2; exit 1; };",
         "umask 077 && head -c", str(max(len(content), 1)), "/dev/zero >", QuoteString(new),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(full), ">&2; exit 1; }",
     )  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
@@ -54,7 +52,11 @@ def converged(service: Service, manager: Manager, definition: str, python: str) 
             if not right:
                 yield StringCommand(f"{RUNTIME_DIR}systemctl --user restart {service.unit}")
         case Manager.LAUNCHD:
-            yield from _bootstrap(service, definition)
+            if not running.current:
+                # Only then: launchd keeps a record of it for ever.
+                yield StringCommand(f"launchctl enable {_agent(service.name)}")
+            if not right:
+                yield _bootstrap(service, definition)
         case Manager.SUPERVISORD:
             yield StringCommand(
                 _names(service.owner, service.name, definition), _STOP_SUPERVISORD,
@@ -75,11 +77,8 @@ def absent(service: str, owner: str, manager: Manager, definition: str) -> Comma
                 _separator="",
             )  # fmt: skip
         case Manager.LAUNCHD:
-            yield StringCommand(
-                f'launchctl bootout "gui/$(id -u)/{service}" 2>/dev/null; rm -f ',
-                QuoteString(definition),
-                _separator="",
-            )
+            yield StringCommand(f"{_bootout(service)} rm -f ", QuoteString(definition),
+                                _separator="")  # fmt: skip
         case Manager.SUPERVISORD:
             yield StringCommand(
                 _names(owner, service, definition),
@@ -90,13 +89,19 @@ def absent(service: str, owner: str, manager: Manager, definition: str) -> Comma
 
 
 @operation()
-def lingers(lingering: Lingering, layout: Layout) -> Commands:
+def lingers(user: str, lingering: Lingering, layout: Layout) -> Commands:
     """Keep the user's systemd services running while nobody is logged in; noted if we did that."""
-    if lingering is not Lingering.OFF:
+    # Looked at once more: a run that was at work before this one may have seen to it.
+    if lingering is not Lingering.OFF or host.get_fact(
+        FileStateFact, path=f"/var/lib/systemd/linger/{user}"
+    ):
         host.noop(f"it is {lingering}")
         return
+    denied = "homeport: logind refuses to let this user linger. Type: sudo loginctl enable-linger"
+    mark = QuoteString(linger_mark(layout))
     yield StringCommand(
-        "touch ", QuoteString(linger_mark(layout)), f"; {RUNTIME_DIR}loginctl enable-linger",
+        "touch ", mark, f"; {RUNTIME_DIR}loginctl enable-linger || {{ rm -f ", mark,
+        "; echo ", QuoteString(denied), ' "$(id -un)" >&2; exit 1; }',
         _separator="",
     )  # fmt: skip
 
@@ -122,18 +127,28 @@ def _names(owner: str, service: str, definition: str) -> StringCommand:
     )
 
 
-def _bootstrap(service: Service, definition: str) -> Generator[StringCommand, None, None]:
-    """(Re)load a launchd agent. Right after a bootout, bootstrap fails with EIO (5) for a while."""
-    agent = f'"gui/$(id -u)/{service.name}"'
-    yield StringCommand(
-        f"launchctl enable {agent}; launchctl bootout {agent} 2>/dev/null; "
-        'for i in 1 2 3 4 5 6 7 8 9 10; do launchctl bootstrap "gui/$(id -u)" ',
-        QuoteString(definition),
-        " && exit 0; sleep 1; done; echo ",
-        QuoteString(
-            "homeport: launchd does not take the agent. It needs the user to be logged in at the "
-            "screen once; then run this again"
-        ),
-        " >&2; exit 1",
-        _separator="",
+def _agent(service: str) -> str:
+    return f'"gui/$(id -u)/{service}"'
+
+
+def _bootout(service: str) -> str:
+    """Shell that stops a launchd agent and waits, 10 s at most, until launchd has forgotten it."""
+    agent = _agent(service)
+    return (
+        f"launchctl bootout {agent} 2>/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do "
+        f"launchctl print {agent} >/dev/null 2>&1 || break; sleep 1; done;"
     )
+
+
+def _bootstrap(service: Service, definition: str) -> StringCommand:
+    """(Re)load a launchd agent. Right after a bootout, bootstrap fails with EIO (5) for a while."""
+    return StringCommand(
+        f"{_bootout(service.name)} for i in 1 2 3 4 5 6 7 8 9 10; do "
+        'launchctl bootstrap "gui/$(id -u)" ', QuoteString(definition), "; status=$?; "
+        "[ $status = 0 ] && exit 0; [ $status = 5 ] || break; sleep 1; done; echo ",
+        QuoteString(
+            "homeport: launchd does not take the agent, its own words are above. "
+            "See: plutil -lint "
+        ), " ", QuoteString(definition), " >&2; exit 1",
+        _separator="",
+    )  # fmt: skip

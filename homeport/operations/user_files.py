@@ -10,17 +10,18 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import merge, report, shell_line
-from ..facts.file import FileContent, read
+from ..facts.file import CannotRead, FileContent, read
 from ..layout import Layout
 from ..merge import Addition, JsonError
-from .file import Commands, replace_commands
+from .file import Commands, in_words, replace_commands
 
 
-class Damaged(Exception):
+class Damaged(CannotRead):
     """A settings file that cannot be merged into; the message says what to do."""
 
 
 @operation()
+@in_words
 def settings_merged(path: str, wanted: dict[str, Any], layout: Layout) -> Commands:
     """Merge `wanted` into the JSON file `path` of the user's.
 
@@ -28,11 +29,7 @@ def settings_merged(path: str, wanted: dict[str, Any], layout: Layout) -> Comman
     written before the file is: an interrupted run leaves at most a record of too much.
     """
     file, record = _read(path, layout)
-    try:
-        document = document_of(file)
-    except Damaged as error:
-        yield _fail(str(error))
-        return
+    document = document_of(file)
     merged = merge.merge(document, wanted, record.additions)
     if merged.kept:
         report.say(host, f"{file.path}: kept your own {', '.join(merged.kept)}")
@@ -55,6 +52,7 @@ def settings_merged(path: str, wanted: dict[str, Any], layout: Layout) -> Comman
 
 
 @operation()
+@in_words
 def settings_unmerged(path: str, layout: Layout) -> Commands:
     """Take away what `settings_merged` added and nobody changed since.
 
@@ -64,11 +62,7 @@ def settings_unmerged(path: str, layout: Layout) -> Commands:
     if record.content is None or file.content is None:
         host.noop(f"nothing was added to {path}")
         return
-    try:
-        document = document_of(file)
-    except Damaged as error:
-        yield _fail(str(error))
-        return
+    document = document_of(file)
     left = merge.unmerge(document, record.additions)
     original = read(host, _original(path, layout))
     if record.created and left == {}:
@@ -82,6 +76,7 @@ def settings_unmerged(path: str, layout: Layout) -> Commands:
 
 
 @operation()
+@in_words
 def line_present(path: str, layout: Layout) -> Commands:
     """End the shell's start-up file `path` with the line that puts homeport's bin on the PATH."""
     file = read(host, path)
@@ -97,6 +92,7 @@ def line_present(path: str, layout: Layout) -> Commands:
 
 
 @operation()
+@in_words
 def line_absent(path: str, layout: Layout) -> Commands:
     """Take that line out again, and the file with it where homeport made it and it is empty."""
     file = read(host, path)
@@ -155,7 +151,3 @@ def _record(path: str, layout: Layout) -> str:
 
 def _original(path: str, layout: Layout) -> str:
     return layout.path("state", f"{PurePosixPath(path).name}.original")
-
-
-def _fail(sentence: str) -> StringCommand:
-    return StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")

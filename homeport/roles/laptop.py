@@ -14,7 +14,7 @@ from ..model import Route
 from ..operations import file, python_env, service, verify
 from ..operations.file import parents
 from ..render import definition
-from ..service import Manager
+from ..service import Manager, definition_path
 from ..serving import (
     PROGRAM,
     Supervised,
@@ -26,7 +26,7 @@ from ..serving import (
     weights_path,
 )
 from ..settings import Engine
-from ..target import Target
+from ..target import Target, unwritable
 
 DIRECTORIES = ("state", "env", "lib", "log", "service")
 
@@ -34,9 +34,15 @@ DIRECTORIES = ("state", "env", "lib", "log", "service")
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
     machine = target.machine
-    found = [_python_problem(target), _engine_problem(target), _linger_problem(machine)]
+    found = [
+        _python_problem(target),
+        _engine_problem(target),
+        _linger_problem(machine),
+        _session_problem(machine),
+    ]
     if not any(found):
         found.append(_disk_problem(target))
+        found += unwritable(_definition_directories(target), target)
         for route in target.settings.serves:
             found += [_weights_problem(route, target), _port_problem(route, target)]
     return [problem for problem in found if problem]
@@ -59,7 +65,10 @@ def apply(target: Target) -> None:
     )
     if machine.manager is Manager.SYSTEMD:
         service.lingers(
-            name="Let services run without a login", lingering=machine.lingering, layout=layout
+            name="Let services run without a login",
+            user=machine.user,
+            lingering=machine.lingering,
+            layout=layout,
         )
         if machine.lingering is Lingering.DENIED:
             report.say(host, f"the server ends with the last login. {_linger_fix(machine)}")
@@ -90,7 +99,7 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
         )
     file.directories(
         name=f"Directories for the {machine.manager} service",
-        paths=_definition_directories(wanted, target),
+        paths=_definition_directories(target),
         record=layout.created_directories,
     )
     file.write(
@@ -114,12 +123,13 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
     )
 
 
-def _definition_directories(wanted: Supervised, target: Target) -> list[str]:
-    """The directories outside homeport's own that the service's definition needs."""
-    if wanted.manager is Manager.SUPERVISORD:
+def _definition_directories(target: Target) -> list[str]:
+    """The directories outside homeport's own that the services' definitions need."""
+    manager, home = target.machine.manager, target.machine.home
+    if manager is Manager.SUPERVISORD:
         return []
-    directories = parents(wanted.definition, target.machine.home)
-    if wanted.manager is Manager.SYSTEMD:
+    directories = parents(definition_path("any", manager, target.layout), home)
+    if manager is Manager.SYSTEMD:
         directories.append(f"{directories[-1]}/default.target.wants")  # made by `enable`
     return directories
 
@@ -148,6 +158,15 @@ def _linger_problem(machine: Machine) -> str | None:
         return None
     return (
         f"the server would end with this login: logind lets nobody linger. {_linger_fix(machine)}"
+    )
+
+
+def _session_problem(machine: Machine) -> str | None:
+    if machine.manager is not Manager.LAUNCHD or machine.at_screen:
+        return None
+    return (
+        f"launchd starts a user's agents only while that user is logged in at the screen, and "
+        f"{machine.user} is not. Log in there, and run this again"
     )
 
 

@@ -8,25 +8,28 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from .. import claude_code, render
-from ..facts.file import SizeAndTimeFact, read
+from ..facts.file import CannotRead, SizeAndTimeFact, read
 from ..facts.host import Machine
 from ..model import Route
 from ..operations import file, user_files, verify
 from ..operations.file import parents
 from ..serving import supervised
-from ..target import Target
+from ..target import Target, unwritable
 
 DIRECTORIES = ("state", "bin", "routes")
 
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
-    content = read(host, target.layout.claude_settings)
+    machine, path = target.machine, target.layout.claude_settings
+    found = unwritable(parents(path, machine.home), target)
     try:
-        user_files.document_of(content)
-    except user_files.Damaged as error:
-        return [str(error)]
-    return []
+        user_files.document_of(read(host, path))
+        for start_up in shell_files(machine):
+            read(host, start_up)
+    except CannotRead as error:
+        found.append(str(error))
+    return found
 
 
 @deploy("Workstation")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import missing
+from . import darwin
 from . import lab as labs
 from .lab import Lab
 
@@ -18,3 +19,12 @@ def lab() -> Iterator[Lab]:
         missing(obstacle)
     with labs.opened() as lab:
         yield lab
+
+
+@pytest.fixture(autouse=True)
+def nothing_that_a_mac_lacks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test in which a Mac of the lab was asked what no Mac would understand."""
+    yield
+    if "lab" in request.fixturenames:
+        for mac in request.getfixturevalue("lab").macs:
+            assert darwin.refusals(mac.root) == []

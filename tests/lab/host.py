@@ -30,8 +30,10 @@ _BOOT_TIMEOUT = 30
 #: What changes on any host that runs, and says nothing of what was done to it.
 _VOLATILE = (
     "etc/.updated",
+    "opt/darwin/state",
     "var/.updated",
     "var/cache/ldconfig",
+    "var/db/com.apple.xpc.launchd",
     "var/lib/dbus",
     "var/lib/private",
     "var/lib/systemd/random-seed",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..running import Run, Running, copy_project
-from . import base, network, packages
+from . import base, darwin, network, packages
 from .host import Host, cgroup_trees, end
 
 #: Every lab of this machine has a folder here, named after its process: PID-STARTTIME.
@@ -44,6 +44,7 @@ class Lab:
         self.folder = FOLDERS / f"{os.getpid()}-{_start_time(os.getpid())}"
         self.network = network.Network(f"homeport-lab-{os.getpid()}")
         self.hosts: dict[str, Host] = {}
+        self.macs: list[Host] = []
         self.registries = packages.of_this_machine()
         self.project = self.folder / "project"
         self._runs = 0
@@ -56,6 +57,10 @@ class Lab:
         self._proxy = packages.Proxy(self.network, self.registries.hosts)
         key = self.folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        (self.folder / "ssh_config").write_text(
+            f"IdentityFile {key}\nUserKnownHostsFile {self.folder}/known_hosts\n"
+            "StrictHostKeyChecking yes\nLogLevel ERROR\n"
+        )
         copy_project(self.project)
         (self.folder / "home").mkdir()
 
@@ -67,6 +72,15 @@ class Lab:
         """The host called `name`: the one there is, or a new one that has just booted."""
         if name not in self.hosts:
             self._boot(self._create(name, disk))
+        return self.hosts[name]
+
+    def mac(self, name: str) -> Host:
+        """The same, and a Mac to whoever comes by SSH (darwin/README.md)."""
+        if name not in self.hosts:
+            host = self._create(name, "4G")
+            darwin.prepare(host.root)
+            self.macs.append(host)
+            self._boot(host)
         return self.hosts[name]
 
     def boot(self, *names: str) -> list[Host]:
@@ -89,14 +103,14 @@ class Lab:
         path.write_text(text)
         return path
 
-    def deploy(self, inventory: Path, *options: str, script: str = "deploy.py") -> Run:
+    def deploy(self, inventory: str | Path, *options: str, script: str = "deploy.py") -> Run:
         """`pyinfra INVENTORY deploy.py`, typed in the project's folder, until it ends."""
         return self.start(inventory, *options, script=script).wait()
 
-    def remove(self, inventory: Path, *options: str) -> Run:
+    def remove(self, inventory: str | Path, *options: str) -> Run:
         return self.deploy(inventory, *options, script="remove.py")
 
-    def start(self, inventory: Path, *options: str, script: str = "deploy.py") -> Running:
+    def start(self, inventory: str | Path, *options: str, script: str = "deploy.py") -> Running:
         """The same, while it still runs."""
         self._runs += 1
         pyinfra = str(Path(sys.executable).parent / "pyinfra")
@@ -123,13 +137,20 @@ class Lab:
 
     def ssh(self, host: Host, user: str) -> list[str]:
         """The words of a command that logs in, as a person would type it."""
-        return [
-            *self.network.words(),
-            *("ssh", "-i", str(self.folder / "key")),
-            *("-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}"),
-            *("-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"),
-            f"{user}@{host.address}",
-        ]
+        config = str(self.folder / "ssh_config")
+        return [*self.network.words(), "ssh", "-F", config, f"{user}@{host.name}"]
+
+    def login(self, host: Host, user: str, command: str) -> str:
+        """What `command` prints, typed by `user` who came in by SSH."""
+        done = subprocess.run(
+            [*self.ssh(host, user), command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        return done.stdout.strip()
 
     def _create(self, name: str, disk: str) -> Host:
         number = len(self.hosts) + 1
@@ -141,6 +162,8 @@ class Lab:
         public = (etc / "ssh/ssh_host_ed25519_key.pub").read_text().rsplit(" ", 1)[0]
         with (self.folder / "known_hosts").open("a") as known:
             known.write(f"{name},{host.address} {public}\n")
+        with (self.folder / "ssh_config").open("a") as config:
+            config.write(f"Host {name}\n  HostName {host.address}\n")
         self.hosts[name] = host
         names = "".join(f"{one.address} {one.name}\n" for one in self.hosts.values())
         for one in self.hosts.values():

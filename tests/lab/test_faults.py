@@ -40,12 +40,12 @@ def test_a_host_that_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) ->
     desks[1].cut()
     run = lab.deploy(fleet)
     assert run.status == 1
-    assert run.of("desk-1")[0] == "9 changes made"
+    assert run.of("desk-1")[0] == "10 changes made"
     (line,) = run.of("desk-2")
     assert re.match(r"not reached: Could not connect \(.*\). To see why: ssh -i \S+ anna@10", line)
     desks[1].heal()
     run = lab.deploy(fleet)
-    assert (run.of("desk-1")[0], run.of("desk-2")[0]) == ("no changes", "9 changes made")
+    assert (run.of("desk-1")[0], run.of("desk-2")[0]) == ("no changes", "10 changes made")
 
 
 def test_every_host_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
@@ -57,15 +57,20 @@ def test_every_host_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> 
     assert "Traceback" not in run.output
 
 
-def test_a_cable_pulled_out_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+@pytest.mark.parametrize(
+    "moment", ["Loading: deploy.py", "Write the settings of claude-glm", "Merge ~/.claude"]
+)
+def test_a_cable_pulled_out_in_the_middle(
+    lab: Lab, desks: tuple[Host, Host], fleet: Path, moment: str
+) -> None:
     """The run ends by itself and does the other host; after the healing the next completes it."""
     running = lab.start(fleet)
-    running.wait_for("Write the settings of claude-glm")
+    running.wait_for(moment)
     desks[1].cut()
     run = running.wait(90)
     assert run.status == 1
-    assert run.of("desk-1")[0] == "9 changes made"
-    assert run.of("desk-2") == ["the connection was lost; the next run takes it from there"]
+    assert run.of("desk-1")[0] == "10 changes made"
+    assert run.of("desk-2")[0] == "the connection was lost; the next run takes it from there"
     assert "Traceback" not in run.output
     desks[1].heal()
     again = lab.deploy(fleet)
@@ -82,7 +87,7 @@ def test_the_power_goes_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet:
     desks[1].kill()
     run = running.wait(90)
     assert run.status == 1
-    assert run.of("desk-1")[0] == "9 changes made"
+    assert run.of("desk-1")[0] == "10 changes made"
     desks[1].boot_again()
     assert lab.deploy(fleet).status == 0
     assert leftovers(desks[1]) == []
@@ -160,7 +165,7 @@ def test_a_disk_that_fills_up_in_the_middle(lab: Lab, small: Host) -> None:
     small.fill_disk()
     run = running.wait()
     assert run.status == 1
-    said = r"homeport: \S+ was not written, there is no room for it. See: df -h '/home/anna/\S+'"
+    said = r"homeport: \S+ was not written, there is no room for it. See: df -h /home/anna/\S+"
     assert re.search(said, run.output), run.output
     assert "Traceback" not in run.output
     assert small.file("/home/anna/.claude/settings.json").read_text() == '{"model": "opus"}\n'

@@ -20,15 +20,7 @@ from .lab import Lab
 
 
 def login(lab: Lab, user: str, command: str) -> str:
-    """What `command` prints on the host "gpu", typed by a person who came in by SSH."""
-    done = subprocess.run(
-        [*lab.ssh(lab.host("gpu"), user), command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.stdout.strip()
+    return lab.login(lab.host("gpu"), user, command)
 
 
 def test_systemd_is_up_and_well(lab: Lab) -> None:

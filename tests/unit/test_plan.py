@@ -24,6 +24,7 @@ MAC = [
     "kernel=Darwin",
     "user=anna",
     "manager=launchd",
+    "at_screen=yes",
     "python=/opt/homebrew/bin/python3 3.13.1",
     "venv=yes",
     "openmp=yes",
@@ -118,7 +119,7 @@ def test_a_token_is_in_no_command(mac: Plan) -> None:
 def test_files_with_a_token_are_private_before_they_are_filled(mac: Plan) -> None:
     for name, content in mac.uploads.items():
         if b"geheim" in content:
-            (created,) = [c for c in mac.commands if c.startswith("umask 077 ") and name in c]
+            (created,) = [c for c in mac.commands if "umask 077 " in c and name in c]
             (moved,) = [c for c in mac.commands if "chmod 600 " in c and name in c]
             assert mac.commands.index(created) < mac.commands.index(moved)
 

@@ -47,7 +47,9 @@ LAUNCHD = """gui/501/homeport.claude-fable5 = {
 	runs = 1
 	pid = 4711
 	last exit code = (never exited)
-}""".splitlines()
+}
+disabled=no""".splitlines()
+MAC_IDENTITY = "homeport.claude-fable5:0123456789abcdef"
 MAC_WORDS = ("/Users/anna b/.homeport/env/1/bin/python", "--alias", "claude-fable5")
 
 
@@ -67,10 +69,12 @@ MAC_WORDS = ("/Users/anna b/.homeport/env/1/bin/python", "--alias", "claude-fabl
         ([*SYSTEMD, "LoadState=error"], RunningService(4711, "a:abc123", WORDS)),
         (["MainPID=5", "identity=x", "UnitFileState=enabled"], RunningService(5, "x", (), True)),
         (["UnitFileState=enabled"], RunningService(current=True)),
-        (LAUNCHD, RunningService(4711, "homeport.claude-fable5:0123456789abcdef", MAC_WORDS, True)),
+        (LAUNCHD, RunningService(4711, MAC_IDENTITY, MAC_WORDS, True)),
+        ([*LAUNCHD[:-1], "disabled=yes"], RunningService(4711, MAC_IDENTITY, MAC_WORDS, False)),
+        (["disabled=no"], RunningService(current=True)),
         (
             [line for line in LAUNCHD if "pid =" not in line],
-            RunningService(None, "homeport.claude-fable5:0123456789abcdef", MAC_WORDS, True),
+            RunningService(None, MAC_IDENTITY, MAC_WORDS, True),
         ),
     ],
 )

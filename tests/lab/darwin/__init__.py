@@ -137,6 +137,7 @@ def _state(root: Path) -> None:
     state = root / DARWIN / "state"
     _write(state / "calls.jsonl", "", 0o666)
     _write(state / "sysctl", "".join(f"{key}: {value}\n" for key, value in SYSCTL.items()))
+    (root / "var/db").mkdir(mode=0o755)
     log_in(root, USERS["anna"][0])
 
 
