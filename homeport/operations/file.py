@@ -146,14 +146,17 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
     """Commands that put `content` at `path`; with `guard`, only while the file still holds that
     (an empty one: while there is none), so that nobody's edit in between is lost.
 
-    Each run has a name of its own for the new file, so that two of them cannot mix their contents.
+    What an interrupted run left of its own attempt is removed; no other run is at work meanwhile
+    (operations/lock.py).
     """
     new = f"{_beside(path)}{secrets.token_hex(4)}"
-    refused = f"homeport: {path} was not written: {_folder(path)} is not yours to write in"
-    full = f"homeport: {path} was not written, there is no room for it. See: df -h {_folder(path)}"
+    folder = _folder(path)
+    closed = f"homeport: {path} was not written: {folder} is not there, or not yours to write in"
+    full = f"homeport: {path} was not written, there is no room for it. See: df -h {folder}"
     # As long as it will be, so that a full disk is found out here, in words.
     yield StringCommand(
-        "[ -w", QuoteString(_folder(path)), "] || { echo", QuoteString(refused), ">&2; exit 1; };",
+        "[ -w", QuoteString(folder), "] || { echo", QuoteString(closed), ">&2; exit 1; };",
+        "rm -f", f"{shlex.quote(_beside(path))}*;",
         "umask 077 && head -c", str(max(len(content), 1)), "/dev/zero >", QuoteString(new),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(full), ">&2; exit 1; }",
     )  # fmt: skip

@@ -93,7 +93,7 @@ EIO = (5, "Bootstrap failed: 5: Input/output error\n"
 def test_an_agent_runs_and_is_printed_as_homeport_reads_it(session: Session) -> None:
     assert session.launchctl("bootstrap", GUI, session.plist()) == (0, "")
     status, text = session.launchctl("print", AGENT)
-    fact = RunningServiceFact().process(text.splitlines())
+    fact = RunningServiceFact().process([*text.splitlines(), "disabled=no"])
     assert (status, fact.identity) == (0, "us/homeport.a:1")
     assert fact.command == ("/bin/sh", "-c", "sleep 60")
     assert fact.pid == session.launchd.jobs[GUI, "homeport.a"].pid
