@@ -48,6 +48,7 @@ class Lab:
         self.registries = packages.of_this_machine()
         self.project = self.folder / "project"
         self._runs = 0
+        self._proxy: packages.Proxy | None = None
 
     def open(self) -> None:
         remove_leftovers()
@@ -65,7 +66,8 @@ class Lab:
         (self.folder / "home").mkdir()
 
     def close(self) -> None:
-        self._proxy.close()
+        if self._proxy:
+            self._proxy.close()
         _remove(self.folder, self.network.name)
 
     def host(self, name: str, disk: str = "4G") -> Host:
