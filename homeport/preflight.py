@@ -8,6 +8,7 @@ import atexit
 import os
 import runpy
 import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -33,6 +34,7 @@ def install(state: State) -> None:
     """
     check_files()
     check_terminal()
+    signal.signal(signal.SIGINT, interrupted)
     init = state.init
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
@@ -47,6 +49,12 @@ def install(state: State) -> None:
         atexit.register(say_last_lines, state)
 
     state.init = check_and_init  # type: ignore[method-assign]
+
+
+def interrupted(*_: object) -> NoReturn:
+    """End the run at Ctrl-C as pyinfra does, but with a shell's status for that, not success."""
+    print("Exiting upon user request!")
+    sys.exit(130)
 
 
 def check_files() -> None:

@@ -25,11 +25,8 @@ def lines(state: State, host: Host) -> list[str]:
 
 
 def _outcome(state: State, host: Host) -> str:
-    finished = [
-        data.operation_meta
-        for data in state.ops[host].values()
-        if data.operation_meta.is_complete()
-    ]
+    planned = [data.operation_meta for data in state.ops[host].values()]
+    finished = [meta for meta in planned if meta.is_complete()]
     changed = sum(meta.did_change() for meta in finished)
     if transport.lost(host):
         return "the connection was lost; the next run takes it from there"
@@ -37,6 +34,8 @@ def _outcome(state: State, host: Host) -> str:
         if not finished:
             return "nothing was changed"
         return "failed, see above; the next run takes it from there"
+    if len(finished) < len(planned):
+        return "interrupted; the next run takes it from there"
     if changed:
         return f"{changed} change{'s' if changed > 1 else ''} made"
     return "no changes"

@@ -71,7 +71,8 @@ def fit(target: Target, *checks: Callable[[Target], list[str]]) -> bool:
 def unwritable(paths: list[str], target: Target) -> list[str]:
     """A sentence for each of `paths` that is there and that homeport may not write in."""
     return [
-        f"{path} is not yours to write in. Type: sudo chown {target.machine.user} '{path}'"
+        f"{path} is not yours to write in. Type: sudo chown {target.machine.user} '{path}' && "
+        f"chmod u+rwx '{path}'"
         for path in ctx_host.get().get_fact(UnwritableFact, paths=tuple(paths))
     ]
 

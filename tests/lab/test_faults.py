@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,43 @@ def test_the_power_goes_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet:
     assert lab.deploy(fleet).status == 0
     assert leftovers(desks[1]) == []
     assert lab.deploy(fleet).of("desk-2")[0] == "no changes"
+
+
+def test_ctrl_c_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
+    running = lab.start(fleet)
+    running.wait_for("Write the settings of claude-glm")
+    running.process.send_signal(signal.SIGINT)
+    run = running.wait(30)
+    assert run.status == 130
+    assert run.of("desk-1") == ["interrupted; the next run takes it from there"]
+    assert "Traceback" not in run.output
+    assert lab.deploy(fleet).status == 0
+    assert lab.deploy(fleet).of("desk-1")[0] == "no changes"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        ("chmod 600 {file} && chown root {file}", "{file} cannot be read (sh: "),
+        ("chown root {folder}", "{folder} is not yours to write in. Type: sudo chown anna "),
+        ("chmod 500 /home/anna", "/home/anna is not yours to write in. Type: sudo chown anna "),
+    ],
+)
+def test_what_is_the_users_and_closed_to_the_user(
+    lab: Lab, desks: tuple[Host, Host], fleet: Path, spoil: str, sentence: str
+) -> None:
+    """Found before anything is changed; the other host is done."""
+    names = {"file": "/home/anna/.claude/settings.json", "folder": "/home/anna/.claude"}
+    desks[0].write(names["file"], '{"model": "opus"}\n', "anna")
+    desks[0].run(spoil.format(**names))
+    before = desks[0].tree()
+    run = lab.deploy(fleet)
+    assert run.status == 1
+    assert run.of("desk-1")[0] == "nothing was changed"
+    assert run.of("desk-1")[1].startswith(sentence.format(**names))
+    assert run.of("desk-2")[0].endswith("changes made")
+    assert desks[0].difference(before) == {}
+    desks[0].run("chmod 700 /home/anna && rm -r /home/anna/.claude")
 
 
 def leftovers(host: Host) -> list[str]:
