@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +66,9 @@ systemctl --quiet mask systemd-resolved systemd-timesyncd systemd-networkd e2scr
   getty-static console-getty 2>/dev/null || true
 """
 
+#: Seconds after which an archive that no lab wanted is removed: a week.
+_KEEP_UNUSED = 7 * 24 * 3600
+
 _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 
@@ -79,15 +84,17 @@ def archive() -> Path:
     with _only_one(path.parent / "building"):
         if not path.exists():
             _build(path)
-            for old in path.parent.glob("base-*"):
-                if old != path:
-                    old.unlink()
+        path.touch()
+        for old in path.parent.glob("base-*"):  # other branches may have other recipes
+            if time.time() - old.stat().st_mtime > _KEEP_UNUSED:
+                old.unlink()
     return path
 
 
 def unpack(target: Path) -> None:
-    """The base, as files under `target`."""
+    """The base, as files in memory under `target`; on a disk it takes many times as long."""
     target.mkdir(parents=True)
+    _run("mount", "-t", "tmpfs", "-o", "size=1G,mode=755", "lab", target)
     _run("tar", "--extract", "--zstd", "--file", archive(), "--numeric-owner", "-C", target)
 
 
@@ -100,8 +107,10 @@ def sources() -> list[Path]:
 
 def _recipe() -> str:
     """What another base would have another of."""
-    files = [Path(__file__), Path("/etc/os-release"), *sources(), *_certificates()]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    recipe = [repr(PACKAGES), _SET_UP, inspect.getsource(_build)]
+    files = [Path("/etc/os-release"), *sources(), *_certificates()]
+    parts = [*map(str.encode, recipe), *(file.read_bytes() for file in files)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _certificates() -> list[Path]:
