@@ -6,14 +6,14 @@ A host is looked at first. Where something stands in the way it is named, and no
 from pyinfra import host
 
 from homeport.roles import gpu_host, laptop, turn, workstation
-from homeport.target import current, fit
+from homeport.target import current, fit, room
 
 serves_itself = "laptops" in host.groups
 has_people = "workstations" in host.groups
 
 target = current()
 
-checks = []
+checks = [room]  # on the disk
 if serves_itself:
     checks.append(laptop.problems)  # Python, disk, weights, port
 if has_people:

@@ -34,7 +34,7 @@ def install(state: State) -> None:
     """
     check_files()
     check_terminal()
-    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGINT, lambda *_: interrupt(state))
     init = state.init
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
@@ -51,9 +51,12 @@ def install(state: State) -> None:
     state.init = check_and_init  # type: ignore[method-assign]
 
 
-def interrupted(*_: object) -> NoReturn:
-    """End the run at Ctrl-C as pyinfra does, but with a shell's status for that, not success."""
+def interrupt(state: State) -> NoReturn:
+    """End the run at Ctrl-C, at once and with a shell's status for that; pyinfra itself waits for
+    the operation that is at work, and ends with success."""
     print("Exiting upon user request!")
+    if state.initialised:
+        state.pool.kill(block=False)
     sys.exit(130)
 
 

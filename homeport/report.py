@@ -28,14 +28,14 @@ def _outcome(state: State, host: Host) -> str:
     planned = [data.operation_meta for data in state.ops[host].values()]
     finished = [meta for meta in planned if meta.is_complete()]
     changed = sum(meta.did_change() for meta in finished)
-    if transport.lost(host):
-        return "the connection was lost; the next run takes it from there"
-    if host in state.failed_hosts:
-        if not finished:
-            return "nothing was changed"
-        return "failed, see above; the next run takes it from there"
-    if len(finished) < len(planned):
-        return "interrupted; the next run takes it from there"
+    failed = host in state.failed_hosts
+    if failed and len(finished) < 2:  # the first only waits for its turn
+        return "nothing was changed"
+    if failed or len(finished) < len(planned):
+        why = "the connection was lost" if transport.lost(host) else (
+            "failed, see above" if failed else "interrupted"
+        )  # fmt: skip
+        return f"{why}; the next run takes it from there"
     if changed:
         return f"{changed} change{'s' if changed > 1 else ''} made"
     return "no changes"

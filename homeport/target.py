@@ -68,6 +68,17 @@ def fit(target: Target, *checks: Callable[[Target], list[str]]) -> bool:
     return not problems
 
 
+def room(target: Target) -> list[str]:
+    """Whether there is room for what every role writes."""
+    free = target.machine.free
+    if free >= NEEDED_SPACE:
+        return []
+    return [
+        f"the disk of {target.layout.directory} is full: {free // 1000} kB are free. See what "
+        f"takes the room with: du -xhd1 '{target.machine.home}'"
+    ]
+
+
 def unwritable(paths: list[str], target: Target) -> list[str]:
     """A sentence for each of `paths` that is there and that homeport may not write in."""
     return [
@@ -97,11 +108,6 @@ def _machine_problems(target: Target) -> list[str]:
             "sudo apt install python3 python3-venv"
         )  # fmt: skip
         found.append(f"there is no python3 on this machine, and homeport runs on it. Type: {fix}")
-    if machine.free < NEEDED_SPACE:
-        found.append(
-            f"the disk of {target.layout.directory} is full: {machine.free // 1000} kB are free. "
-            f"See what takes the room with: du -xhd1 '{machine.home}'"
-        )
     return found
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+from typing import Any
 
-from paramiko import Transport
+from paramiko import Channel, Transport
 from pyinfra.api import Host
 from pyinfra.connectors.ssh import SSHConnector
 
@@ -31,21 +32,39 @@ def tune(host: Host) -> None:
     transport = _transport(host)
     if transport is None:
         return
-    if isinstance(transport.sock, socket.socket):  # and not a proxy command
-        with contextlib.suppress(OSError):  # a system that lacks one of them
-            transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _OPTIONS:
-                if option is not None:
-                    transport.sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    what_happened = transport.get_exception
+    _in_words(transport)
+    sock = transport.sock
+    while isinstance(sock, Channel):  # by a jump host
+        sock = sock.get_transport().sock
+    if isinstance(sock, socket.socket):  # and not a proxy command's pipes
+        _set(sock, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _OPTIONS:
+            if option is not None:
+                _set(sock, socket.IPPROTO_TCP, option, value)
 
-    def in_words() -> Exception | None:
-        # paramiko's word for a dead connection is EOFError, which pyinfra takes for a bug of its
-        # own and stops the run on every host; an OSError fails this one.
+
+def _set(sock: socket.socket, level: int, option: int, value: int) -> None:
+    with contextlib.suppress(OSError):  # a system that lacks just this one
+        sock.setsockopt(level, option, value)
+
+
+def _in_words(transport: Transport) -> None:
+    """paramiko's word for a dead connection is EOFError, which pyinfra takes for a bug of its own
+    and stops the run on every host; an OSError fails this one."""
+    what_happened, write = transport.get_exception, transport.packetizer.write_all
+
+    def exception() -> Exception | None:
         error = what_happened()
         return ConnectionResetError("connection lost") if isinstance(error, EOFError) else error
 
-    transport.get_exception = in_words  # type: ignore[method-assign]
+    def write_all(out: Any) -> None:
+        try:
+            write(out)
+        except EOFError:
+            raise ConnectionResetError("connection lost") from None
+
+    transport.get_exception = exception  # type: ignore[method-assign]
+    transport.packetizer.write_all = write_all  # type: ignore[method-assign]
 
 
 def lost(host: Host) -> bool:

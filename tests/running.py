@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -41,20 +42,36 @@ class Running:
     """A command that still runs; what it prints goes into a file."""
 
     def __init__(
-        self, command: list[str], cwd: Path, environment: dict[str, str], log: Path
+        self,
+        command: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        log: Path,
+        terminal: bool = False,
     ) -> None:
+        """`terminal`: somebody sits there, and can `type`."""
         self.log = log
         self._started = time.monotonic()
+        keyboard, stdin = pty.openpty() if terminal else (None, subprocess.DEVNULL)
+        self._keyboard = os.fdopen(keyboard, "w") if keyboard is not None else None
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
                 cwd=cwd,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if terminal:
+            os.close(stdin)
+
+    def type(self, text: str) -> None:
+        """Press these keys."""
+        assert self._keyboard
+        self._keyboard.write(text)
+        self._keyboard.flush()
 
     @property
     def output(self) -> str:
@@ -83,7 +100,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def copy_project(target: Path) -> Path:

@@ -62,6 +62,13 @@ class SizeAndTimeFact(FactBase[str | None]):
         )  # fmt: skip
 
 
+def connector_arguments(host: Host) -> Any:
+    """How commands are run on `host` now: with the sudo, and so on, of operation and run."""
+    given = dict(host.current_op_global_arguments or {})
+    arguments: Any = pop_global_arguments(host.state, host, given)[0]
+    return {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
+
+
 class CannotRead(Exception):
     """A file that is there and cannot be read; the message says why."""
 
@@ -79,13 +86,9 @@ def read(host: Host, path: str) -> FileContent:
         f'[ ! -e "$f" ] || {{ {_MODE} && base64 < "$f"; }}',
         _separator="",
     )  # fmt: skip
-    # As a fact is run: with the sudo, and whatever else, of the operation or the run.
-    given = host.current_op_global_arguments
-    arguments: Any = pop_global_arguments(host.state, host, dict(given or {}))[0]
-    wanted = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
     try:
         status, output = host.run_shell_command(
-            command, print_output=False, print_input=False, **wanted
+            command, print_output=False, print_input=False, **connector_arguments(host)
         )
     except (OSError, SSHException) as error:
         raise CannotRead(f"{path} cannot be read ({error})") from None

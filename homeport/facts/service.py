@@ -32,7 +32,7 @@ daemon=$(cat "$conf.pid" 2>/dev/null)
 class RunningService:
     """`pid`, `identity` (see `Service.identity`) and command line of the running process, None and
     empty where it does not run; `current` where the manager has read the definition that is on disk
-    and starts it at the next boot (launchd: at the next login)."""
+    and starts it at the next boot (launchd: where it is not disabled)."""
 
     pid: int | None = None
     identity: str | None = None

@@ -118,7 +118,7 @@ def directories(paths: list[str], record: str) -> Commands:
     for path in missing:
         line, file = QuoteString(path), QuoteString(record)
         yield StringCommand(
-            "grep -qsxF", line, file, "|| echo", line, ">>", file, "; mkdir", line
+            "{ grep -qsxF", line, file, "|| echo", line, ">>", file, "; } && mkdir", line
         )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
     # As long as it will be, so that a full disk is found out here, in words.
     yield StringCommand(
         "[ -w", QuoteString(folder), "] || { echo", QuoteString(closed), ">&2; exit 1; };",
-        "rm -f", f"{shlex.quote(_beside(path))}*;",
+        "rm -f", f"{leftovers(path)};",
         "umask 077 && head -c", str(max(len(content), 1)), "/dev/zero >", QuoteString(new),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(full), ">&2; exit 1; }",
     )  # fmt: skip
@@ -173,6 +173,11 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
         check, "&& chmod", mode, QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(path),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(failed), ">&2; exit 1; }",
     )  # fmt: skip
+
+
+def leftovers(path: str) -> str:
+    """A shell's pattern for what interrupted writes of `path` left beside it."""
+    return f"{shlex.quote(_beside(path))}*"
 
 
 def _folder(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import shlex
 import socket
 import subprocess
@@ -16,8 +17,10 @@ from pyinfra import host, state
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import make_unix_command_for_host
 
 from .. import transport
+from ..facts.file import connector_arguments
 from ..facts.host import words
 from .file import Commands
 
@@ -43,7 +46,11 @@ def held(directory: str, python: str) -> Commands:
     """
     if not state.is_executing:
         return
-    if problem := _take(directory, python):
+    try:
+        problem = _take(directory, python)
+    except (EOFError, OSError, SSHException) as error:
+        problem = f"{directory} cannot be locked against other runs ({error})"
+    if problem:
         yield StringCommand("echo", QuoteString(f"homeport: {problem}"), ">&2; exit 1")
 
 
@@ -53,7 +60,7 @@ def _take(directory: str, python: str) -> str | None:
         return None  # by an earlier file of the same run
     started = _start(directory, python)
     if started is None:
-        return None  # a host that pyinfra only pretends to have
+        return None
     into, output = started
     line = ""
     for line in output:
@@ -66,29 +73,49 @@ def _take(directory: str, python: str) -> str | None:
         if word == "waiting":
             host.log(f"waits for {run} to end here, {WAIT} s at most")
         if word == "taken":
-            return (
-                f"{run} is at work here, so this one did nothing. When that has ended, run it again"
-            )
+            return f"{run} is at work here. When that has ended, run this again"
     return f"{directory} cannot be locked against other runs ({line.strip() or 'no answer'})"
 
 
 def _start(directory: str, python: str) -> tuple[Any, Any] | None:
-    """Start the program that holds the lock: its standard input and output."""
+    """Start the program that holds the lock: its standard input, and what it prints.
+
+    None on a host that is not reached by SSH and is not this machine: those of @fake/, on which
+    there is nothing to lock, and containers, in which only one run should be started at a time.
+    """
     connector = host.connector
     lease = LEASE if isinstance(connector, SSHConnector) else 0
-    label = f"{getpass.getuser()} at {socket.gethostname()}, since {time.strftime('%H:%M:%S')}"
-    command = words(python, "hold_lock.py", directory, label, str(WAIT), str(lease))
+    command = words(python, "hold_lock.py", directory, _label(), str(WAIT), str(lease))
+    # As every other command on this host is run, with sudo where the run has that.
+    arguments = connector_arguments(host)
+    for key in ("_success_exit_codes", "_timeout", "_get_pty", "_stdin"):
+        arguments.pop(key, None)  # of the connector itself
+    line = make_unix_command_for_host(
+        state, host, StringCommand(f"exec {shlex.join(command)} 2>&1"), **arguments
+    ).get_raw_value()
     if isinstance(connector, SSHConnector) and connector.client:
-        # exec: its parent has to be the SSH session.
-        line = shlex.join(["exec", "sh", "-c", f"exec {shlex.join(command)}"])
         into, output, _ = connector.client.exec_command(line)
         return into, output
     if isinstance(connector, LocalConnector):
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        process = subprocess.Popen(  # noqa: S602 - a command as pyinfra itself runs it
+            line,
+            shell=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for pyinfra alone
         )
         return process.stdin, process.stdout
     return None
+
+
+def _label() -> str:
+    """What the others are told of this run."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container, in which it has no name
+        user = str(os.getuid())
+    return f"{user} at {socket.gethostname()}, since {time.strftime('%H:%M:%S')}"
 
 
 def _beat(into: Any) -> None:

@@ -10,7 +10,9 @@ from ..facts.host import Lingering
 from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, RunningServiceFact
 from ..layout import Layout
 from ..service import IDENTITY_VARIABLE, SUPERVISORD, Manager, Service, identity_start
-from .file import Commands
+from ..serving import Deployed, deployed
+from ..target import Target
+from .file import Commands, leftovers
 
 # supervisord is gone when it has stopped its program, at most 10 s after the signal. One that was
 # killed leaves its program behind. That is found by deployment and service, as it has them in its
@@ -66,26 +68,35 @@ def converged(service: Service, manager: Manager, definition: str, python: str) 
 
 
 @operation()
-def absent(service: str, owner: str, manager: Manager, definition: str) -> Commands:
-    """Stop the service called `service`, have its manager forget it, and remove its definition."""
-    match manager:
+def only(target: Target, keep: list[str]) -> Commands:
+    """Remove the services of this deployment but those with the definitions `keep`.
+
+    They are looked for when it comes to that, since a run that this one waited for may have put
+    some there.
+    """
+    old = [one for one in deployed(target) if one.definition not in keep]
+    if not old:
+        host.noop("no other service is there")
+    for one in old:
+        yield _absent(one, target.layout.owner)
+
+
+def _absent(old: Deployed, owner: str) -> StringCommand:
+    """Stop a service, have its manager forget it, and remove its definition."""
+    files = StringCommand("rm -f", QuoteString(old.definition), f"{leftovers(old.definition)};")
+    match old.manager:
         case Manager.SYSTEMD:
-            yield StringCommand(
-                RUNTIME_DIR, f"systemctl --user --quiet disable --now {service}.service; rm -f ",
-                QuoteString(definition), "; systemctl --user daemon-reload; ",
-                f"systemctl --user reset-failed {service}.service 2>/dev/null || true",
-                _separator="",
+            unit = f"{old.name}.service"
+            return StringCommand(
+                f"{RUNTIME_DIR}systemctl --user --quiet disable --now {unit};", files,
+                "systemctl --user daemon-reload;",
+                f"systemctl --user reset-failed {unit} 2>/dev/null || true",
             )  # fmt: skip
         case Manager.LAUNCHD:
-            yield StringCommand(f"{_bootout(service)} rm -f ", QuoteString(definition),
-                                _separator="")  # fmt: skip
+            return StringCommand(_bootout(old.name), files)
         case Manager.SUPERVISORD:
-            yield StringCommand(
-                _names(owner, service, definition),
-                _STOP_SUPERVISORD,
-                'rm -f "$conf"',
-                _separator="",
-            )
+            names = _names(owner, old.name, old.definition)
+            return StringCommand(names, _STOP_SUPERVISORD, files)
 
 
 @operation()

@@ -2,8 +2,8 @@
 
 usage: run_locked.py DIRECTORY COMMAND [ARGUMENT...]. A long command may go on when the run that
 started it was killed or lost its network; the next run's waits for it here, since the lock is
-flock(2) on the directory and ends with the last process of the command. Without the directory
-there is nothing to wait for.
+flock(2) on the directory and ends with the last process of the command. Where there is no such
+directory, or it cannot be locked, as on NFS, it does not wait.
 """
 
 import fcntl
@@ -11,8 +11,14 @@ import os
 import sys
 
 directory, command = sys.argv[1], sys.argv[2:]
-if os.path.isdir(directory):
+try:
     descriptor = os.open(directory, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
     os.set_inheritable(descriptor, True)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("homeport: waits for what an earlier run started in", directory, flush=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+except OSError:
+    pass
 os.execvp(command[0], command)  # noqa: S606

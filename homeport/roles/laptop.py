@@ -73,16 +73,11 @@ def apply(target: Target) -> None:
         if machine.lingering is Lingering.DENIED:
             report.say(host, f"the server ends with the last login. {_linger_fix(machine)}")
     wanted = [(route, supervised(route, target)) for route in target.settings.serves]
-    definitions = {one.definition for _, one in wanted}
-    for old in deployed(target):
-        if old.definition not in definitions:
-            service.absent(
-                name=f"Remove {old.name}, which is served no more",
-                service=old.name,
-                owner=layout.owner,
-                manager=old.manager,
-                definition=old.definition,
-            )
+    service.only(
+        name="Remove what is served no more",
+        target=target,
+        keep=[one.definition for _, one in wanted],
+    )
     for route, one in wanted:
         _serve(route, one, target)
     python_env.only(name="Remove older environments", environment=engine)

@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from pyinfra.api import deploy
 
 from ..operations import file, service, user_files
-from ..serving import deployed
 from ..target import Target
 
 START_UP_FILES = (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile")
@@ -17,15 +16,7 @@ START_UP_FILES = (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile
 def apply(target: Target) -> None:
     layout = target.layout
     start_up = [str(PurePosixPath(target.machine.home, name)) for name in START_UP_FILES]
-    services = deployed(target)
-    for old in services:
-        service.absent(
-            name=f"Remove the service {old.name}",
-            service=old.name,
-            owner=layout.owner,
-            manager=old.manager,
-            definition=old.definition,
-        )
+    service.only(name="Remove the services", target=target, keep=[])
     service.no_lingering(name="Let services end with the login again", layout=layout)
     user_files.settings_unmerged(
         name="Take our part out of ~/.claude/settings.json",
@@ -36,7 +27,7 @@ def apply(target: Target) -> None:
         user_files.line_absent(name=f"Take our line out of {path}", path=path, layout=layout)
     file.no_leftovers(
         name="Remove what an interrupted run left beside them",
-        paths=[layout.claude_settings, *start_up, *(old.definition for old in services)],
+        paths=[layout.claude_settings, *start_up],
     )
     file.directories_absent(
         name="Remove the directories made for them", record=layout.created_directories

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -22,14 +23,15 @@ DIRECTORIES = ("state", "bin", "routes")
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
     machine, path = target.machine, target.layout.claude_settings
-    found = unwritable(parents(path, machine.home), target)
+    folders = parents(path, machine.home)
     try:
-        user_files.document_of(read(host, path))
-        for start_up in shell_files(machine):
-            read(host, start_up)
+        settings = read(host, path)
+        user_files.document_of(settings)
+        for file in (settings, *(read(host, one) for one in shell_files(machine))):
+            folders.append(str(PurePosixPath(file.path).parent))  # links are followed
     except CannotRead as error:
-        found.append(str(error))
-    return found
+        return [str(error)]
+    return unwritable(list(dict.fromkeys(folders)), target)
 
 
 @deploy("Workstation")

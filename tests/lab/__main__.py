@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 from . import lab as labs
 from .routes import SMALL
@@ -20,8 +21,9 @@ def main(names: list[str]) -> None:
         print("log in as anna (sudo: open-sesame), ops (sudo without a password) or root:")
         for host in hosts:
             print(f"  {' '.join(lab.ssh(host, 'anna'))}")
-        print("deploy to them:")
-        print(f"  {enter} .venv/bin/pyinfra {inventory} deploy.py")
+        print("deploy to them, from this folder:")
+        pyinfra = Path(sys.executable).parent / "pyinfra"
+        print(f"  {enter} {pyinfra} {inventory} deploy.py")
         print("pull out a cable, and plug it in again:")
         for host in hosts:
             print(f"  ip -n {lab.network.name} link set v{host.number} down    # {host.name}")

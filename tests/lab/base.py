@@ -77,8 +77,11 @@ def cache() -> Path:
     return Path(root, "homeport-lab")
 
 
-def archive() -> Path:
-    """The archive of the base, built now where there is none for this recipe (half a minute)."""
+def unpack(target: Path) -> None:
+    """The base, as files in memory under `target`; on a disk it takes many times as long.
+
+    Builds its archive where there is none for this recipe, which takes half a minute.
+    """
     path = cache() / f"base-{_recipe()}.tar.zst"
     path.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(path.parent / "building"):
@@ -88,14 +91,9 @@ def archive() -> Path:
         for old in path.parent.glob("base-*"):  # other branches may have other recipes
             if time.time() - old.stat().st_mtime > _KEEP_UNUSED:
                 old.unlink()
-    return path
-
-
-def unpack(target: Path) -> None:
-    """The base, as files in memory under `target`; on a disk it takes many times as long."""
-    target.mkdir(parents=True)
-    _run("mount", "-t", "tmpfs", "-o", "size=1G,mode=755", "lab", target)
-    _run("tar", "--extract", "--zstd", "--file", archive(), "--numeric-owner", "-C", target)
+        target.mkdir(parents=True)
+        _run("mount", "-t", "tmpfs", "-o", "size=1G,mode=755", "lab", target)
+        _run("tar", "--extract", "--zstd", "--file", path, "--numeric-owner", "-C", target)
 
 
 def sources() -> list[Path]:

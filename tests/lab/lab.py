@@ -112,12 +112,19 @@ class Lab:
     def remove(self, inventory: str | Path, *options: str) -> Run:
         return self.deploy(inventory, *options, script="remove.py")
 
-    def start(self, inventory: str | Path, *options: str, script: str = "deploy.py") -> Running:
-        """The same, while it still runs."""
+    def start(
+        self,
+        inventory: str | Path,
+        *options: str,
+        script: str = "deploy.py",
+        terminal: bool = False,
+    ) -> Running:
+        """The same, while it still runs; with a `terminal` it asks before it changes anything."""
         self._runs += 1
         pyinfra = str(Path(sys.executable).parent / "pyinfra")
+        words = [*self.network.words(), pyinfra, str(inventory), script, *options]
         return Running(
-            [*self.network.words(), pyinfra, "--yes", str(inventory), script, *options],
+            words if terminal else [*words, "--yes"],
             self.project,
             {
                 "PATH": os.environ["PATH"],
@@ -126,6 +133,7 @@ class Lab:
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             self.folder / f"run-{self._runs}.log",
+            terminal,
         )
 
     def ssh_data(self, host: Host, user: str) -> dict[str, Any]:

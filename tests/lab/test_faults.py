@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from homeport import transport
+
 from ..running import Running, wait_until
 from .base import PASSWORD
 from .host import Host
@@ -68,7 +70,9 @@ def test_a_cable_pulled_out_in_the_middle(
     running = lab.start(fleet)
     running.wait_for(moment)
     desks[1].cut()
+    cut = time.monotonic()
     run = running.wait(90)
+    assert time.monotonic() - cut < 2 * transport.DEAD_AFTER
     assert run.status == 1
     assert run.of("desk-1")[0] == "10 changes made"
     assert run.of("desk-2")[0] == "the connection was lost; the next run takes it from there"
@@ -80,6 +84,22 @@ def test_a_cable_pulled_out_in_the_middle(
     assert "made" in again.of("desk-2")[0]
     assert leftovers(desks[1]) == []
     assert lab.deploy(fleet).of("desk-2")[0] == "no changes"
+
+
+def test_a_cable_pulled_out_while_somebody_reads_the_plan(
+    lab: Lab, desks: tuple[Host, Host], fleet: Path
+) -> None:
+    """As with a laptop that goes to sleep before the question is answered."""
+    running = lab.start(fleet, terminal=True)
+    running.wait_for("Press enter to execute...")
+    desks[1].cut()
+    time.sleep(transport.DEAD_AFTER + 5)
+    running.type("\n")
+    run = running.wait(90)
+    assert run.status == 1
+    assert run.of("desk-1")[0] == "10 changes made"
+    assert run.of("desk-2")[0] == "nothing was changed"
+    assert "Traceback" not in run.output
 
 
 def test_the_power_goes_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
@@ -236,6 +256,36 @@ def test_two_runs_at_once(lab: Lab, laptop: Host) -> None:
     run = second.wait()
     assert run.status == 0, run.output
     assert run.of("laptop")[0] == "no changes"
+
+
+def test_a_run_that_lasts_too_long_to_wait_for(lab: Lab, laptop: Host) -> None:
+    """After a minute the second one stops, and says what to do."""
+    inventory = on(lab, laptop, 18080)
+    before = laptop.tree()
+    hold = "import fcntl, os, time; fcntl.flock(os.open('/home/anna', 0), 2); time.sleep(300)"
+    laptop.run(f'nohup python3 -c "{hold}" >/dev/null 2>&1 & echo $! > /run/holder')
+    run = lab.deploy(inventory)
+    laptop.run("kill $(cat /run/holder)")
+    assert run.status == 1
+    assert "another run of homeport is at work here. When that has ended, run this" in run.output
+    assert run.of("laptop")[0] == "nothing was changed"
+    assert laptop.difference(before) == {}
+
+
+def test_a_removal_that_starts_while_a_deploy_is_at_work(lab: Lab, laptop: Host) -> None:
+    """It removes what was not there yet when it looked at the host first."""
+    inventory = on(lab, laptop, 18080)
+    assert lab.remove(inventory).status == 0
+    before = laptop.tree()
+    deploy = lab.start(inventory)
+    deploy.wait_for("Install the engine")
+    removal = lab.start(inventory, script="remove.py")
+    removal.wait_for("waits for another run of homeport (root at ")
+    assert deploy.wait().status == 0
+    assert removal.wait().status == 0
+    assert laptop.difference(before) == {}
+    assert laptop.service(UNIT, user="anna").active == "inactive"
+    assert lab.deploy(inventory).status == 0
 
 
 def test_killed_between_definition_and_restart(lab: Lab, laptop: Host) -> None:
