@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+import gevent
 from pyinfra import logger
 from pyinfra.api import Host, Inventory, State
 from pyinfra.api.connectors import get_execution_connectors
@@ -34,7 +35,10 @@ def install(state: State) -> None:
     """
     check_files()
     check_terminal()
-    signal.signal(signal.SIGINT, lambda *_: interrupt(state))
+    run = gevent.getcurrent()
+    # In the event loop: the signal itself may come in the middle of any operation.
+    later = gevent.get_hub().loop.run_callback_threadsafe
+    signal.signal(signal.SIGINT, lambda *_: later(interrupt, state, run))
     init = state.init
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
@@ -51,13 +55,13 @@ def install(state: State) -> None:
     state.init = check_and_init  # type: ignore[method-assign]
 
 
-def interrupt(state: State) -> NoReturn:
-    """End the run at Ctrl-C, at once and with a shell's status for that; pyinfra itself waits for
+def interrupt(state: State, run: Any) -> None:
+    """End `run` at Ctrl-C, at once and with a shell's status for that; pyinfra itself waits for
     the operation that is at work, and ends with success."""
     print("Exiting upon user request!")
+    gevent.kill(run, SystemExit(130))
     if state.initialised:
         state.pool.kill(block=False)
-    sys.exit(130)
 
 
 def check_files() -> None:

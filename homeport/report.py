@@ -29,13 +29,15 @@ def _outcome(state: State, host: Host) -> str:
     finished = [meta for meta in planned if meta.is_complete()]
     changed = sum(meta.did_change() for meta in finished)
     failed = host in state.failed_hosts
-    if failed and len(finished) < 2:  # the first only waits for its turn
-        return "nothing was changed"
-    if failed or len(finished) < len(planned):
-        why = "the connection was lost" if transport.lost(host) else (
-            "failed, see above" if failed else "interrupted"
-        )  # fmt: skip
-        return f"{why}; the next run takes it from there"
+    complete = not failed and len(finished) == len(planned)
+    # The first operation only waits for its turn.
+    end = "nothing was changed" if len(finished) < 2 else "the next run takes it from there"
+    if not complete and transport.lost(host):
+        return f"the connection was lost; {end}"
+    if failed:
+        return end if len(finished) < 2 else f"failed, see above; {end}"
+    if not complete:
+        return f"interrupted; {end}"
     if changed:
         return f"{changed} change{'s' if changed > 1 else ''} made"
     return "no changes"

@@ -141,5 +141,5 @@ def test_ctrl_c_is_pyinfras_alone(tmp_path: Path) -> None:
         os.killpg(running.process.pid, signal.SIGINT)
         run = running.wait(30)
     assert run.status == 130
-    assert run.of("@local") == ["interrupted; the next run takes it from there"]
+    assert run.of("@local") == ["interrupted; nothing was changed"]
     assert "Traceback" not in run.output and "cannot be locked" not in run.output
