@@ -102,13 +102,17 @@ def _fail(problems: list[str]) -> None:
 
 def _machine_problems(target: Target) -> list[str]:
     """What every role needs."""
-    machine, found = target.machine, []
-    if machine.python is None:
-        fix = "brew install python" if machine.kernel == "Darwin" else (
-            "sudo apt install python3 python3-venv"
-        )  # fmt: skip
-        found.append(f"there is no python3 on this machine, and homeport runs on it. Type: {fix}")
-    return found
+    if target.machine.python:
+        return []
+    fix = install_python(target.machine)
+    return [f"there is no python3 on this machine, and homeport runs on it. Type: {fix}"]
+
+
+def install_python(machine: Machine) -> str:
+    """What a person types to have a Python that serves."""
+    if machine.kernel == "Darwin":
+        return "brew install python"
+    return "sudo apt install python3 python3-venv"
 
 
 def _directory_problems(target: Target) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pty
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -116,3 +118,14 @@ def copy_project(target: Path) -> Path:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     return target
+
+
+def described(path: Path) -> str:
+    """Owner and mode of what is at `path`, and where a link leads or a hash of the content."""
+    found = path.lstat()
+    what = f"{found.st_uid}:{found.st_gid} {stat.filemode(found.st_mode)}"
+    if path.is_symlink():
+        return f"{what} -> {path.readlink()}"
+    if path.is_file():
+        return f"{what} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return what

@@ -26,7 +26,7 @@ from ..serving import (
     weights_path,
 )
 from ..settings import Engine
-from ..target import Target, unwritable
+from ..target import Target, install_python, unwritable
 
 DIRECTORIES = ("state", "env", "lib", "log", "service")
 
@@ -131,8 +131,7 @@ def _definition_directories(target: Target) -> list[str]:
 
 def _python_problem(target: Target) -> str | None:
     machine = target.machine
-    mac = machine.kernel == "Darwin"
-    fix = f"Type: {'brew install python' if mac else 'sudo apt install python3 python3-venv'}"
+    fix = f"Type: {install_python(machine)}"
     oldest = ".".join(map(str, OLDEST_PYTHON))
     if not environment(target).locks:
         return None  # nothing is installed: any Python can look at ports and ask the server

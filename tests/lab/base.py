@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import inspect
 import os
+import shlex
 import subprocess
 import tempfile
 import time
@@ -92,8 +93,8 @@ def unpack(target: Path) -> None:
             if time.time() - old.stat().st_mtime > _KEEP_UNUSED:
                 old.unlink()
         target.mkdir(parents=True)
-        _run("mount", "-t", "tmpfs", "-o", "size=1G,mode=755", "lab", target)
-        _run("tar", "--extract", "--zstd", "--file", path, "--numeric-owner", "-C", target)
+        run("mount", "-t", "tmpfs", "-o", "size=1G,mode=755", "lab", target)
+        run("tar", "--extract", "--zstd", "--file", path, "--numeric-owner", "-C", target)
 
 
 def sources() -> list[Path]:
@@ -118,7 +119,7 @@ def _certificates() -> list[Path]:
 def _build(path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="homeport-lab-", dir="/var/tmp") as folder:
         root, new = Path(folder, "root"), path.with_suffix(".new")
-        _run(
+        run(
             "mmdebstrap",
             "--quiet",
             "--variant=minbase",
@@ -129,12 +130,12 @@ def _build(path: Path) -> None:
             "--aptopt=Acquire::Check-Date false",
             f'--customize-hook=mkdir -p "$1{_CERTIFICATES}"',
             *(f'--customize-hook=cp "{file}" "$1{file}"' for file in _certificates()),
-            f'--customize-hook=chroot "$1" sh -c {_quote(_SET_UP)}',
+            f'--customize-hook=chroot "$1" sh -c {shlex.quote(_SET_UP)}',
             _codename(),
             root,
             *sources(),
         )
-        _run("tar", "--create", "--zstd", "--file", new, "--numeric-owner", "-C", root, ".")
+        run("tar", "--create", "--zstd", "--file", new, "--numeric-owner", "-C", root, ".")
         new.rename(path)
 
 
@@ -144,11 +145,8 @@ def _codename() -> str:
     return values["VERSION_CODENAME"].strip('"')
 
 
-def _quote(script: str) -> str:
-    return "'" + script.replace("'", "'\\''") + "'"
-
-
-def _run(*command: str | Path) -> None:
+def run(*command: str | Path) -> None:
+    """Run a command; raises with what it printed where it fails."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..running import described
+from .base import run
 from .network import Network
 
 #: The control group trees that systemd wants to find itself in; the names differ between machines.
@@ -71,11 +71,11 @@ class Host:
         disk_folder = self.folder / "disk"
         for path in (disk_folder, self.root):
             path.mkdir(parents=True)
-        _run("mount", "-t", "tmpfs", "-o", f"size={disk},mode=755", "lab", disk_folder)
+        run("mount", "-t", "tmpfs", "-o", f"size={disk},mode=755", "lab", disk_folder)
         for name in ("upper", "work"):
             (disk_folder / name).mkdir()
         layers = f"lowerdir={base},upperdir={disk_folder}/upper,workdir={disk_folder}/work"
-        _run("mount", "-t", "overlay", "-o", layers, "lab", self.root)
+        run("mount", "-t", "overlay", "-o", layers, "lab", self.root)
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
 
     def boot(self, binds: list[Path]) -> None:
@@ -96,12 +96,8 @@ class Host:
             *(f"--bind-ro={path}" for path in binds),
         ]
         # In a control group of its own from its first moment; two hosts in one would collide.
-        entered = [f"echo $$ > {shlex.quote(str(path / 'host/cgroup.procs'))}" for path in
-                   self._cgroups]  # fmt: skip
-        loop = [f"echo $$ > {shlex.quote(str(path / 'loop/cgroup.procs'))}" for path in
-                self._cgroups]  # fmt: skip
-        once = f"( {'; '.join(entered)}; exec {shlex.join(nspawn)} )"
-        script = f"{'; '.join(loop)}; while :; do {once}; [ $? = {_REBOOT} ] || exit; done"
+        once = f"( {self._enter('host')} exec {shlex.join(nspawn)} )"
+        script = f"{self._enter('loop')} while :; do {once}; [ $? = {_REBOOT} ] || exit; done"
         with (self.folder / "console.log").open("ab") as console:
             self._spawned = subprocess.Popen(
                 ["sh", "-c", script],
@@ -113,6 +109,11 @@ class Host:
             )
         self.binds = binds
         self.wait_until_up()
+
+    def _enter(self, group: str) -> str:
+        """Shell that moves itself into one of the host's control groups."""
+        files = [path / group / "cgroup.procs" for path in self._cgroups]
+        return "".join(f"echo $$ > {shlex.quote(str(file))}; " for file in files)
 
     def wait_until_up(self) -> None:
         deadline = time.monotonic() + _BOOT_TIMEOUT
@@ -168,12 +169,11 @@ class Host:
 
     def run(self, command: str, user: str = "root", check: bool = True) -> str:
         """What `command` prints, run in the host by a shell of `user`; needs no network."""
-        uid = self.run(f"id -u {user}").strip() if user != "root" else "0"
-        home = f"cd; export XDG_RUNTIME_DIR=/run/user/{uid}; {command}"
+        script = f"cd; export XDG_RUNTIME_DIR=/run/user/$(id -u); {command}"
         done = subprocess.run(
             ["nsenter", f"--target={self._init()}", "--mount", "--uts", "--ipc", "--net", "--pid",
              "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
-             "runuser", "-l", user, "-c", home],
+             "runuser", "-l", user, "-c", script],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=120,
         )  # fmt: skip
@@ -219,7 +219,7 @@ class Host:
             for name in (*names, *files):
                 path = os.path.normpath(f"{inside}/{name}")
                 if path not in _VOLATILE:
-                    found[path] = _described(Path(folder, name))
+                    found[path] = described(Path(folder, name))
         return found
 
     def _init(self) -> int | None:
@@ -260,19 +260,3 @@ def end(cgroups: list[Path]) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"processes stay in {left}")
         time.sleep(0.02)
-
-
-def _described(path: Path) -> str:
-    found = path.lstat()
-    what = f"{found.st_uid}:{found.st_gid} {stat.filemode(found.st_mode)}"
-    if path.is_symlink():
-        return f"{what} -> {path.readlink()}"
-    if path.is_file():
-        return f"{what} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-    return what
-
-
-def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command}: {done.stdout}")

@@ -1,4 +1,4 @@
-"""The routes that lab tests deploy."""
+"""The routes that lab tests deploy, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -11,3 +11,7 @@ SMALL: dict[str, Any] = {
 
 #: A model that another host would serve.
 CLUSTER: dict[str, Any] = {"claude-glm": {"model": "glm-5.2-fp8", "host": "glm-host", "port": 8000}}
+
+#: The unit that serves SMALL for anna, and its file.
+UNIT = "homeport.claude-fable5.service"
+UNIT_FILE = f"/home/anna/.config/systemd/user/{UNIT}"

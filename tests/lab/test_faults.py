@@ -16,10 +16,7 @@ from ..running import Running, wait_until
 from .base import PASSWORD
 from .host import Host
 from .lab import Lab
-from .routes import CLUSTER, SMALL
-
-UNIT = "homeport.claude-fable5.service"
-UNIT_FILE = f"/home/anna/.config/systemd/user/{UNIT}"
+from .routes import CLUSTER, SMALL, UNIT, UNIT_FILE
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,8 @@ import pytest
 from ..running import Run, wait_until
 from .host import Host
 from .lab import Lab
-from .routes import SMALL
+from .routes import SMALL, UNIT, UNIT_FILE
 
-UNIT = "homeport.claude-fable5.service"
-UNIT_FILE = f"/home/anna/.config/systemd/user/{UNIT}"
 DIRECTORY = "/home/anna/.homeport"
 
 ANSWERS = "claude-fable5 (SmolLM2 135M (try-out), 8,192 tokens) answers at http://127.0.0.1:18080"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ import pytest
 
 from homeport import ROOT
 
-from ..running import Run, wait_until
+from ..running import Run, described, wait_until
 
 #: A home that is hard on quoting.
 HOME_NAME = "jörg 50% $x"
@@ -75,7 +74,7 @@ class Machine:
     def tree(self) -> dict[str, str]:
         """Every path in the home, with its mode and a hash of its content."""
         return {
-            str(path.relative_to(self.home)): describe(path)
+            str(path.relative_to(self.home)): described(path)
             for path in sorted(self.home.rglob("*"))
             if self.project not in (path, *path.parents)
         }
@@ -102,13 +101,6 @@ class Machine:
         for pid in self.supervisors():
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not self.supervisors() and not self.servers())
-
-
-def describe(path: Path) -> str:
-    if path.is_symlink():
-        return f"-> {path.readlink()}"
-    mode = oct(path.stat().st_mode)
-    return mode if path.is_dir() else f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from .. import conftest
-from ..running import wait_until
+from ..running import Running, wait_until
 from .conftest import Machine
 
 #: What a fake host says of itself, unless a test changes it.
@@ -274,17 +273,13 @@ def server_of_another_home() -> Iterator[subprocess.Popen[bytes]]:
 
 def interrupted(machine: Machine, until: Callable[[], object]) -> None:
     """Kill pyinfra, and all it started, at the moment `until` becomes true."""
-    program = Path(sys.executable).parent / "pyinfra"
-    process = subprocess.Popen(
-        [program, "-y", "inventory/try.py", "deploy.py"],
-        cwd=machine.project,
-        env=machine.variables(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    pyinfra = str(Path(sys.executable).parent / "pyinfra")
+    running = Running(
+        [pyinfra, "-y", "inventory/try.py", "deploy.py"],
+        machine.project,
+        machine.variables(),
+        machine.home.parent / "interrupted.log",
     )
     wait_until(until, 120)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    running.kill()
     time.sleep(0.5)
