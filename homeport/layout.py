@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from .model import Route
 
-PARTS = ("bin", "env", "lib", "log", "routes", "service", "state")
+PARTS = ("bin", "env", "lib", "log", "routes", "service", "state", "weights")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,10 @@ class Layout:
 
     def log(self, route: Route) -> str:
         return self.path("log", f"{route.alias}.log")
+
+    def weights(self, repo: str) -> str:
+        """Where the files of a repository on the Hub are; remote/pull.py says how."""
+        return self.path("weights", repo)
 
 
 def expand(path: str, home: str) -> str:

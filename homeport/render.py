@@ -10,7 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import ROOT, claude_code
 from .layout import Layout
 from .model import Route
-from .service import IDENTITY_VARIABLE, Manager, Service, supervisor_quote, systemd_quote
+from .service import (
+    IDENTITY_VARIABLE,
+    RETRY_AFTER,
+    Manager,
+    Service,
+    supervisor_quote,
+    systemd_quote,
+)
 
 
 @cache
@@ -24,6 +31,7 @@ def _templates() -> Environment:
     )
     environment.filters["sh"] = shlex.quote
     environment.filters["systemd"] = systemd_quote
+    environment.filters["systemd_path"] = lambda path: path.replace("%", "%%")
     environment.filters["supervisor"] = supervisor_quote
     environment.filters["supervisor_path"] = lambda path: path.replace("%", "%%")
     return environment
@@ -39,7 +47,12 @@ def definition(service: Service, manager: Manager, path: str) -> bytes:
         case Manager.LAUNCHD:
             return service.plist()
         case Manager.SYSTEMD:
-            return _fill("service.j2", service=service, variable=IDENTITY_VARIABLE)
+            return _fill(
+                "service.j2",
+                service=service,
+                variable=IDENTITY_VARIABLE,
+                retry_after=RETRY_AFTER,
+            )
         case Manager.SUPERVISORD:
             return _fill(
                 "supervisord.conf.j2", service=service, variable=IDENTITY_VARIABLE, definition=path

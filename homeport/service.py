@@ -23,6 +23,10 @@ IDENTITY_VARIABLE = "HOMEPORT_SERVICE"
 SUPERVISORD = "-m supervisor.supervisord -c"
 
 
+#: Seconds after which a service that is `once` and failed is started again.
+RETRY_AFTER = 60
+
+
 class Manager(StrEnum):
     """What starts a service and starts it again when it ends."""
 
@@ -35,7 +39,12 @@ class Manager(StrEnum):
 class Service:
     """`name` is unique to the user, `owner` to the deployment on this machine (`Layout.owner`);
     `inputs` are digests of what the command line only points at (the program's version, the
-    weights), so that a change of theirs is a change of the service."""
+    weights), so that a change of theirs is a change of the service.
+
+    One that is `once` ends when its work is done: it is started again only after a failure (a
+    status of 2 is final), and at the next boot. `credential` is the path of a file with secrets;
+    systemd hands it over under its own name (systemd.exec(5), LoadCredential).
+    """
 
     name: str
     owner: str
@@ -43,6 +52,8 @@ class Service:
     command: tuple[str, ...]
     log: str
     inputs: tuple[str, ...] = ()
+    once: bool = False
+    credential: str | None = None
 
     @property
     def digest(self) -> str:
@@ -52,6 +63,10 @@ class Service:
     def identity(self) -> str:
         """Its owner, name and digest, as its process has them in `IDENTITY_VARIABLE`."""
         return f"{identity_start(self.owner, self.name)}{self.digest}"
+
+    @property
+    def credential_name(self) -> str:
+        return PurePosixPath(self.credential or "").name
 
     @property
     def unit(self) -> str:
@@ -76,8 +91,8 @@ class Service:
                 "ProgramArguments": list(self.command),
                 "EnvironmentVariables": {IDENTITY_VARIABLE: self.identity},
                 "RunAtLoad": True,
-                "KeepAlive": True,
-                "ThrottleInterval": 10,
+                "KeepAlive": {"SuccessfulExit": False} if self.once else True,
+                "ThrottleInterval": RETRY_AFTER if self.once else 10,
                 "ProcessType": "Background",
                 "StandardOutPath": self.log,
                 "StandardErrorPath": self.log,

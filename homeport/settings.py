@@ -14,22 +14,29 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
-from . import tokens
+from . import pins, tokens
 from .catalog import MODELS
 from .claude_code import NEUTRAL_SETTINGS
 from .errors import SettingsError
 from .model import Endpoint, Model, Route, check_served_together
+from .sources import Source, source
 from .weights import FileWeights, HubWeights
 
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
-ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations")
+ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
 
 #: What may stand in group data or in a host's data, and its type.
 KEYS: dict[str, type | tuple[type, ...]] = {
     "routes": dict,
     "homeport_dir": str,
+    "hub_endpoint": str,
+    "hub_token_env": str,
+    "hub_token_file": str,
+    "mirror": (dict, type(None)),
+    "mirrored": (list, type(None)),
+    "keep_previous_weights": bool,
     "serve": list,
     "engine": str,
     "use": (list, type(None)),
@@ -48,7 +55,6 @@ ROUTE_KEYS: dict[str, type] = {
     "label": str,
     "description": str,
     "weights": str,
-    "revision": str,
     "token_env": str,
     "token_file": str,
     "tls": bool,
@@ -75,11 +81,14 @@ class HostData:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """All that homeport wants of one host: the routes it `serves` and those it `uses`."""
+    """All that homeport wants of one host: the routes it `serves`, those it `uses`, and those whose
+    weights it holds for others (`mirrors`); `source` is where it pulls weights from."""
 
     directory: str
     serves: tuple[Route, ...]
     uses: tuple[Route, ...]
+    mirrors: tuple[Route, ...]
+    source: Source
     engine: Engine
     claude_settings: dict[str, Any]
     add_to_path: bool
@@ -98,6 +107,8 @@ def of(host: HostData) -> HostSettings:
         directory=_directory(host),
         serves=serves,
         uses=_used(host, routes, serves),
+        mirrors=_mirrored(host, routes),
+        source=_source(host),
         engine=_engine(host),
         claude_settings=_claude_settings(host),
         add_to_path=host.values.get("add_to_path", True),
@@ -193,12 +204,8 @@ def _model(alias: str, spec: dict[str, Any]) -> Model:
     }
     if "weights" in spec:
         changes["weights"] = FileWeights(spec["weights"])
-    if "revision" in spec:
-        if not isinstance(model.weights, HubWeights):
-            raise SettingsError(
-                "revision", spec["revision"], "the model does not come from the Hub", "Leave it out"
-            )
-        changes["weights"] = replace(model.weights, revision=spec["revision"])
+    elif isinstance(model.weights, HubWeights):
+        changes["weights"] = replace(model.weights, pin=pins.read().get(model.weights.repo))
     return replace(model, alias=alias, **changes)
 
 
@@ -227,15 +234,40 @@ def _served(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
                 "a laptop's server speaks plain http",
                 "Leave it out",
             )
-        if "laptops" in host.groups and isinstance(route.model.weights, HubWeights):
-            raise SettingsError(
-                f"{host.origin('routes')}: routes[{route.alias!r}].weights",
-                None,
-                "this version does not pull weights from the Hub, so a laptop needs a GGUF file",
-                f"Fetch {' '.join(route.model.weights.files)} of {route.model.weights.repo} "
-                "and write the file's path on the laptop",
-            )
+        _check_pin(host, route)
     return serves
+
+
+def _check_pin(host: HostData, route: Route) -> None:
+    """Raise `SettingsError` where the route's weights come from the Hub and are not pinned."""
+    weights = route.model.weights
+    if isinstance(weights, HubWeights):
+        try:
+            _ = weights.gguf if "laptops" in host.groups else weights.pinned
+        except SettingsError as error:
+            raise error.inside(f"{host.origin('routes')}: routes[{route.alias!r}].") from None
+
+
+def _mirrored(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
+    """The routes whose weights a mirror holds: those named, else all whose weights are pulled."""
+    if "mirror" not in host.groups:
+        return ()
+    if host.values.get("mirror") is None:
+        raise _error(host, "mirror", "no host would pull from it", "Write its host and port")
+    named = host.values.get("mirrored")
+    pulled = {
+        name: one for name, one in routes.items() if isinstance(one.model.weights, HubWeights)
+    }
+    mirrored = _named(host, "mirrored", list(pulled) if named is None else named, pulled)
+    for route in mirrored:
+        _check_pin(host, route)
+    return mirrored
+
+
+def _source(host: HostData) -> Source:
+    found = source(host.values, host.origin)
+    # The mirror itself pulls from the Hub.
+    return replace(found, mirror=None) if "mirror" in host.groups else found
 
 
 def _used(host: HostData, routes: dict[str, Route], serves: tuple[Route, ...]) -> tuple[Route, ...]:

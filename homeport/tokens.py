@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,39 @@ from .errors import SettingsError
 from .model import Endpoint, Token
 
 
-def of_route(alias: str, spec: dict[str, Any], endpoint: Endpoint) -> Token | None:
+def of_route(alias: str, spec: Mapping[str, Any], endpoint: Endpoint) -> Token | None:
     """The token of a route whose settings are `spec`; None where its endpoint needs none."""
-    if "token_env" in spec and "token_file" in spec:
-        raise SettingsError(
-            "token_env", spec["token_env"], "token_file is set as well", "Keep one of the two"
-        )
-    if variable := spec.get("token_env"):
+    if token := given(spec, "token_env", "token_file"):
+        return token
+    if endpoint.loopback or spec.get("open_to_network"):
+        return None
+    return _generated(ROOT / "secrets" / f"{alias}.token")
+
+
+def given(values: Mapping[str, Any], env: str, file: str) -> Token | None:
+    """The token that one of the keys `env` and `file` of `values` says where to find, if any."""
+    if env in values and file in values:
+        raise SettingsError(env, values[env], f"{file} is set as well", "Keep one of the two")
+    if variable := values.get(env):
         if variable not in os.environ:
             raise SettingsError(
-                "token_env",
+                env,
                 variable,
                 "this variable is not set where pyinfra runs",
-                f"export {variable}=..., or use token_file",
+                f"export {variable}=..., or use {file}",
             )
         return Token(os.environ[variable])
-    if name := spec.get("token_file"):
+    if name := values.get(file):
         try:
             return Token((ROOT / name).expanduser().read_text().strip())
         except OSError as error:
             raise SettingsError(
-                "token_file",
+                file,
                 name,
                 f"it cannot be read ({error.strerror})",
-                "Put the token in it, or leave token_file out to have one generated",
+                f"Put the token in it, or leave {file} out",
             ) from None
-    if endpoint.loopback or spec.get("open_to_network"):
-        return None
-    return _generated(ROOT / "secrets" / f"{alias}.token")
+    return None
 
 
 def _generated(path: Path) -> Token:

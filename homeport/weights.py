@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from .errors import SettingsError
+from .pins import LOCK, Pin
+from .remote.pull import Problem, chosen
 
-_REVISION = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+_FIRST_OF_MANY = re.compile(r"-00001-of-\d{5}\.gguf$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -17,14 +20,16 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class HubWeights:
     """Weights in a repository on the Hub.
 
-    `files` are glob patterns; `size` is in bytes; `revision` is a commit of 40 hex digits, or None
-    until it is pinned.
+    `files` are glob patterns; `size` is in bytes, for the reader; `pin` is what weights.lock.json
+    says of the repository, None where it says nothing. `pickle` allows files that can execute code
+    when they are loaded.
     """
 
     repo: str
     files: tuple[str, ...]
     size: int
-    revision: str | None = None
+    pin: Pin | None = None
+    pickle: bool = False
 
     def __post_init__(self) -> None:
         if not _REPO.fullmatch(self.repo):
@@ -34,13 +39,49 @@ class HubWeights:
                 "a Hub repository is owner/name",
                 "Write e.g. zai-org/GLM-5.2-FP8",
             )
-        if self.revision is not None and not _REVISION.fullmatch(self.revision):
+
+    @property
+    def pinned(self) -> Pin:
+        """The pin, of the files that are wanted; raises `SettingsError` where there is none."""
+        if self.pin is None:
             raise SettingsError(
-                "revision",
-                self.revision,
-                "a branch or tag moves, so only a commit pins the weights",
-                "Write the commit's 40 hex digits, or leave it out until it is pinned",
+                "weights",
+                self.repo,
+                f"{LOCK.name} has no pin of it, and only what is pinned is pulled",
+                "Type: make pin, and commit that file",
             )
+        try:
+            files = chosen(
+                list(self.pin.files), self.files, self.repo, self.pin.revision, self.pickle
+            )
+        except Problem as problem:
+            raise SettingsError("weights", self.repo, str(problem), "Type: make pin") from None
+        return replace(self.pin, files=tuple(files))
+
+    @property
+    def gguf(self) -> str:
+        """The file that llama.cpp is given: the only one, or the first of a split model's; raises
+        `SettingsError` where that is not clear."""
+        found = [file.path for file in self.pinned.files if file.path.endswith(".gguf")]
+        first = [path for path in found if _FIRST_OF_MANY.search(path)]
+        if len(found) != 1 and len(first) != 1:
+            raise SettingsError(
+                "weights",
+                self.repo,
+                f"{' '.join(self.files)} matches {len(found)} GGUF files, and one is served",
+                "Choose the pattern of one quant in homeport/catalog.py",
+            )
+        return (first or found)[0]
+
+
+def together(weights: Iterable[HubWeights]) -> list[HubWeights]:
+    """The same, one for each repository, with the files of all that want some of it."""
+    found: dict[str, HubWeights] = {}
+    for one in weights:
+        other = found.get(one.repo, one)
+        files = tuple(dict.fromkeys((*other.files, *one.files)))
+        found[one.repo] = replace(one, files=files, pickle=one.pickle or other.pickle)
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def converged(service: Service, manager: Manager, definition: str, python: str) 
                 f"systemctl --user --quiet enable {service.unit}"
             )
             if not right:
-                yield StringCommand(f"{RUNTIME_DIR}systemctl --user restart {service.unit}")
+                wait = "--no-block " if service.once else ""  # else until it has ended
+                yield StringCommand(f"{RUNTIME_DIR}systemctl --user {wait}restart {service.unit}")
         case Manager.LAUNCHD:
             if not running.current:
                 # Only then: launchd keeps a record of it for ever.
@@ -78,10 +79,10 @@ def only(target: Target, keep: list[str]) -> Commands:
     if not old:
         host.noop("no other service is there")
     for one in old:
-        yield _absent(one, target.layout.owner)
+        yield absent(one, target.layout.owner)
 
 
-def _absent(old: Deployed, owner: str) -> StringCommand:
+def absent(old: Deployed, owner: str) -> StringCommand:
     """Stop a service, have its manager forget it, and remove its definition."""
     files = StringCommand("rm -f", QuoteString(old.definition), f"{leftovers(old.definition)};")
     match old.manager:

@@ -26,25 +26,24 @@ import errno
 import fcntl
 import fnmatch
 import hashlib
-import http.client
 import json
 import os
 import random
 import re
 import shutil
-import ssl
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
+
+if TYPE_CHECKING:  # else only where it is needed, so that `status` takes little time
+    import urllib.request
 
 Result = TypeVar("Result")
 Chunks = Generator[bytes, None, None]
@@ -86,6 +85,11 @@ PICKLE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 PART = ".homeport-part"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def is_commit(text: Any) -> bool:
+    """Whether `text` names a commit, and not a branch, which moves."""
+    return isinstance(text, str) and bool(_COMMIT.fullmatch(text))
 
 
 class Problem(Exception):
@@ -178,14 +182,18 @@ class Desired:
         if unknown := set(values) - {one.name for one in fields(cls)}:
             raise Problem(f"{path}: nothing reads {', '.join(sorted(unknown))}")
         desired = cls(**values)
-        if not _COMMIT.fullmatch(desired.revision):
+        if not is_commit(desired.revision):
             raise Problem(f"{path}: revision {desired.revision!r} is no commit of 40 hex digits")
         return desired
 
     def pinned(self) -> list[File] | None:
         if self.files is None:
             return None
-        return chosen([file_of(*item) for item in self.files.items()], self.patterns, self)
+        files = [file_of(*item) for item in self.files.items()]
+        return self.chosen(files)
+
+    def chosen(self, files: list[File]) -> list[File]:
+        return chosen(files, self.patterns, self.repo, self.revision, self.allow_pickle)
 
     def token(self, endpoint: str) -> str | None:
         if self.tokens is None:
@@ -197,21 +205,23 @@ class Desired:
         return token
 
 
-def chosen(files: list[File], patterns: list[str], desired: Desired) -> list[File]:
+def chosen(
+    files: list[File], patterns: Iterable[str], repo: str, revision: str, allow_pickle: bool
+) -> list[File]:
     """Those of `files` that match one of `patterns`; raises `Problem` where one matches none."""
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(file.path, pattern) for file in files):
             names = sorted(file.path for file in files)
             more = f" and {len(names) - 12} more" if len(names) > 12 else ""
             raise Problem(
-                f"nothing in {desired.repo} at {desired.revision[:12]} matches {pattern!r}. It has "
+                f"nothing in {repo} at {revision[:12]} matches {pattern!r}. It has "
                 f"{', '.join(names[:12]) or 'no files'}{more}"
             )
     found = [file for file in files if any(fnmatch.fnmatchcase(file.path, p) for p in patterns)]
     pickled = [file.path for file in found if file.path.endswith(PICKLE)]
-    if pickled and not desired.allow_pickle:
+    if pickled and not allow_pickle:
         raise Problem(
-            f"{pickled[0]} of {desired.repo} is a pickle, which can execute code when it is "
+            f"{pickled[0]} of {repo} is a pickle, which can execute code when it is "
             "loaded. Choose safetensors or GGUF files, or set allow_pickle"
         )
     return sorted(found, key=lambda file: file.path)
@@ -289,7 +299,7 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
 
     "complete" is a revision whose every file is as it was proven to be and, with `wanted`, whose
     digest is that. "bad" are files that are missing, changed, or (deep) have another hash;
-    "others" are the revisions beside it.
+    "others" are the revisions beside it; "on_disk" are the bytes of all of them, whole or not.
     """
     revision = Path(os.readlink(destination / "current")).name if is_link(destination) else ""
     place = Place(destination, revision)
@@ -301,6 +311,7 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
         "files": len(entries),
         "bytes": sum(entry["size"] for entry in entries.values()),
         "others": [name for name in place.revisions() if name != revision],
+        "on_disk": bytes_in([destination / name for name in place.revisions()]),
     }
 
     def good(path: str) -> bool:
@@ -317,6 +328,18 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
     complete = whole and wanted in (None, manifest["digest"])
     found["state"] = "complete" if complete else "incomplete" if revision else "missing"
     return found
+
+
+def bytes_in(folders: list[Path]) -> int:
+    """Bytes of the files in `folders`, each counted once however many links it has."""
+    sizes = {}
+    for top in folders:
+        for folder, _, names in os.walk(top):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    found = os.lstat(os.path.join(folder, name))
+                    sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())
 
 
 def is_link(destination: Path) -> bool:
@@ -408,6 +431,8 @@ class Hub:
         return self._by_http(found.location, file, offset)
 
     def _by_http(self, url: str, file: File, offset: int) -> tuple[int, Chunks]:
+        import urllib.request
+
         request = urllib.request.Request(urljoin(f"{self.endpoint}/", url))  # noqa: S310
         request.add_header("User-Agent", "homeport")
         for name, value in self.authorization(request.full_url).items():
@@ -512,6 +537,9 @@ class Hub:
             raise self._explained(error, file) from None
 
     def _explained(self, error: Exception, file: File | None) -> Exception:
+        import http.client
+        import urllib.error
+
         import httpx2
         from huggingface_hub import errors
 
@@ -619,10 +647,12 @@ _opener: list[urllib.request.OpenerDirector] = []
 def opener() -> urllib.request.OpenerDirector:
     """Opens URLs with the certificates that huggingface_hub trusts, and the system's proxies."""
     if not _opener:
+        import urllib.request
+
         import httpx2
 
-        context: ssl.SSLContext = httpx2.create_ssl_context()
-        _opener.append(urllib.request.build_opener(urllib.request.HTTPSHandler(context=context)))
+        handler = urllib.request.HTTPSHandler(context=httpx2.create_ssl_context())
+        _opener.append(urllib.request.build_opener(handler))
     return _opener[0]
 
 
@@ -813,7 +843,7 @@ class Pull:
         files = self.desired.pinned()
         if files is None:
             listed = self._patiently(lambda hub: hub.listing()[1], lambda: 0)
-            files = chosen(listed, self.desired.patterns, self.desired)
+            files = self.desired.chosen(listed)
         self.meter.files, self.meter.total = len(files), sum(file.size for file in files)
         self.place.snapshot.mkdir(exist_ok=True)
         self._manifest.update(

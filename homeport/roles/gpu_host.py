@@ -1,4 +1,4 @@
-"""A GPU host. This version does not install its server; it says so, and changes nothing."""
+"""A GPU host. This version pulls its weights; its server it does not install yet, and says so."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from .. import report
+from ..operations import file
 from ..target import Target
+from . import lingering, weights
+
+DIRECTORIES = ("state", "env", "lib", "log", "service", "weights")
+
+
+def problems(target: Target) -> list[str]:
+    """What stands in the way on this host, a sentence each, found without changing anything."""
+    found = lingering.problems(target, "the pull") + weights.problems(target)
+    return found
 
 
 @deploy("GPU host")
 def apply(target: Target) -> None:
+    layout = target.layout
+    file.private_directories(
+        name=f"Directories in {layout.directory}",
+        paths=[layout.directory, *map(layout.path, DIRECTORIES)],
+    )
+    lingering.apply(target=target)
+    weights.apply(target=target, routes=target.settings.serves)
     for route in target.settings.serves:
         report.say(
             host,

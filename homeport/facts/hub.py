@@ -1,0 +1,64 @@
+"""What a host has of a repository's weights, and how far the pull of them is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What remote/pull.py's `status` says: `complete` as it was asked for, the `revision` that
+    `current` points to, its `files` (a number) and `size` (bytes), the revisions beside it, and the
+    bytes that all of them have on the disk, whole or not."""
+
+    complete: bool = False
+    revision: str = ""
+    files: int = 0
+    size: int = 0
+    others: tuple[str, ...] = ()
+    on_disk: int = 0
+
+
+class SnapshotFact(FactBase[Snapshot]):
+    """The `Snapshot` in `destination`, found without any network by the `program` on the host."""
+
+    def command(self, python: str, program: str, destination: str, digest: str) -> StringCommand:
+        return StringCommand(
+            "[ ! -f", QuoteString(program), "] ||", QuoteString(python), QuoteString(program),
+            "status", QuoteString(destination), digest, "|| true",
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> Snapshot:
+        found = json.loads(output[-1])
+        return Snapshot(
+            complete=found["state"] == "complete",
+            revision=found["revision"],
+            files=found["files"],
+            size=found["bytes"],
+            others=tuple(found["others"]),
+            on_disk=found["on_disk"],
+        )
+
+    @staticmethod
+    def default() -> Snapshot:
+        return Snapshot()
+
+
+class ProgressFact(FactBase[dict[str, Any]]):
+    """What a pull into `destination` says of itself, {} where none has said anything."""
+
+    def command(self, destination: str) -> StringCommand:
+        path = f"{destination}/.homeport/progress.json"
+        return StringCommand("cat", QuoteString(path), "2>/dev/null || true")
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads("\n".join(output) or "{}")
+        return found
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        return {}

@@ -1,0 +1,251 @@
+"""Weights from the Hub, pulled by a service that outlives the run, and proven at its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import gevent
+from pyinfra import host, state
+from pyinfra.api import QuoteString, StringCommand, operation
+
+from .. import ROOT, progress, report
+from ..facts.file import EntriesFact
+from ..facts.hub import ProgressFact, Snapshot, SnapshotFact
+from ..facts.service import LastLogLines, RunningServiceFact
+from ..remote.pull import gigabytes
+from ..render import definition
+from ..service import Service, definition_path, digest
+from ..serving import Deployed, supervisor_python
+from ..target import Target
+from ..weights import HubWeights
+from . import file, python_env, service
+from .file import Commands
+from .python_env import Environment
+
+#: The program that pulls.
+PROGRAM = Path(__file__).resolve().parent.parent / "remote" / "pull.py"
+
+#: Seconds between two looks at a pull, and seconds for which its service may be found dead: more
+#: than its manager waits before it starts it again.
+_LOOK_EVERY = 1
+_GONE_FOR = 90
+
+
+def environment(target: Target) -> Environment:
+    """The packages that the program needs."""
+    lock = ROOT / "requirements-pull.txt"
+    return Environment(target.layout, target.machine.python_version, (lock,))
+
+
+def program_path(target: Target) -> str:
+    return target.layout.path("lib", PROGRAM.name)
+
+
+def snapshot_path(weights: HubWeights, target: Target) -> str:
+    """The directory that has the pinned revision's files, once they are proven."""
+    return f"{target.layout.weights(weights.repo)}/{weights.pinned.revision}"
+
+
+def status(weights: HubWeights, target: Target) -> Snapshot:
+    """What the host has of `weights` now; asks nobody."""
+    return host.get_fact(
+        SnapshotFact,
+        python=target.python,
+        program=program_path(target),
+        destination=target.layout.weights(weights.repo),
+        digest=weights.pinned.digest,
+    )
+
+
+def pull(weights: HubWeights, target: Target) -> Service:
+    """The service that pulls `weights`; it is there only until that is done."""
+    layout, source = target.layout, target.settings.source
+    name = f"pull.{weights.repo.replace('/', '--')}"
+    tokens = layout.path("service", f"{name}.tokens") if source.tokens else None
+    desired = source.desired(weights, layout.weights(weights.repo), tokens)
+    return Service(
+        name=f"{layout.services}{name}",
+        owner=layout.owner,
+        description=f"pulls {weights.repo}",
+        command=(
+            environment(target).python,
+            program_path(target),
+            "pull",
+            layout.path("service", f"{name}.json"),
+        ),
+        log=layout.path("log", f"{name}.log"),
+        inputs=(
+            digest(json.dumps(desired)),
+            digest(json.dumps(source.tokens)),
+            digest(PROGRAM.read_text()),
+        ),
+        once=True,
+        credential=tokens,
+    )
+
+
+@operation()
+def snapshot(weights: HubWeights, target: Target) -> Commands:
+    """Have the pinned files of `weights` on the host, every hash verified.
+
+    Where they are, nobody is asked. Else a service pulls them; it outlives this run, which watches
+    it and ends when they are proven, and another run finds it at work and watches on.
+    """
+    found = status(weights, target)
+    unwanted = found.others and not target.settings.source.keep_previous
+    if found.complete and not unwanted:
+        host.noop(f"{weights.repo} is complete: {_described(weights, found)}")
+        _remember(weights, found)
+        return
+    layout, machine = target.layout, target.machine
+    wanted = pull(weights, target)
+    destination = layout.weights(weights.repo)
+    own_definition = definition_path(wanted.name, machine.manager, layout)
+    yield from python_env.present._inner(environment=environment(target), python=target.python)
+    desired = target.settings.source.desired(weights, destination, wanted.credential)
+    yield from file.write._inner(
+        path=wanted.command[-1], content=f"{json.dumps(desired, indent=1)}\n".encode()
+    )
+    if wanted.credential:
+        yield from file.write._inner(
+            path=wanted.credential,
+            content=f"{json.dumps(target.settings.source.tokens)}\n".encode(),
+            mode="600",
+        )
+    running = host.get_fact(
+        RunningServiceFact,
+        service=wanted.name,
+        manager=machine.manager,
+        definition=own_definition,
+    )
+    if not running.is_right(wanted):
+        # What an earlier one said last would be taken for this one's.
+        yield StringCommand("rm -f", QuoteString(f"{destination}/.homeport/progress.json"))
+    elif state.is_executing:
+        host.log(f"{weights.repo} is being pulled already, as process {running.pid}")
+    yield from file.write._inner(
+        path=own_definition, content=definition(wanted, machine.manager, own_definition)
+    )
+    yield from service.converged._inner(
+        service=wanted,
+        manager=machine.manager,
+        definition=own_definition,
+        python=supervisor_python(target),
+    )
+    if not state.is_executing:
+        return
+    problem = _watch(wanted, weights, target, own_definition)
+    if problem is None or problem.final:
+        yield from _forgotten(wanted, target, own_definition)
+    if problem:
+        report.say(host, f"{weights.repo}: {problem.words}")
+        words = f"homeport: {weights.repo}: {problem.words}"
+        yield StringCommand("echo", QuoteString(words), ">&2; exit 1")
+    else:
+        _remember(weights, status(weights, target))
+
+
+class _Problem:
+    """Why a pull does not end well; unless it is `final`, it goes on without us."""
+
+    def __init__(self, words: str, final: bool = True) -> None:
+        self.words, self.final = words, final
+
+
+def _watch(
+    wanted: Service, weights: HubWeights, target: Target, own_definition: str
+) -> _Problem | None:
+    """Show how far the pull is until it ends; None where all is proven."""
+    destination = target.layout.weights(weights.repo)
+    told: list[str] = []
+    seen = time.monotonic()
+    try:
+        while True:
+            now = host.get_fact(ProgressFact, destination=destination)
+            for note in now.get("notes", []):
+                if note not in told:
+                    told.append(note)
+                    host.log(f"{weights.repo}: {note}")
+            if now.get("state") == "failed":
+                again = "" if now["final"] else ". It goes on trying; run this again to watch it"
+                return _Problem(f"{now['message']}{again}", now["final"])
+            running = host.get_fact(
+                RunningServiceFact,
+                service=wanted.name,
+                manager=target.machine.manager,
+                definition=own_definition,
+            )
+            if running.pid is None:
+                if status(weights, target).complete:
+                    for note in told:
+                        report.say(host, f"{weights.repo}: {note}")
+                    return None
+                if time.monotonic() - seen > _GONE_FOR:
+                    return _crashed(wanted, target)
+            else:
+                seen = time.monotonic()
+                progress.show(host, _line(weights, now))
+            gevent.sleep(_LOOK_EVERY)
+    finally:
+        progress.end(host)
+
+
+def _crashed(wanted: Service, target: Target) -> _Problem:
+    for line in host.get_fact(
+        LastLogLines, service=wanted, manager=target.machine.manager, count=8
+    ):
+        host.log(f"  {line}")
+    return _Problem("the pull does not stay up; its last lines are above")
+
+
+def _forgotten(wanted: Service, target: Target, own_definition: str) -> Commands:
+    """Take the service away, and what only it needed."""
+    gone = Deployed(wanted.name, target.machine.manager, own_definition)
+    yield service.absent(gone, target.layout.owner)
+    files = [wanted.command[-1], *([wanted.credential] if wanted.credential else [])]
+    yield StringCommand("rm -f", *map(QuoteString, files))
+
+
+def _line(weights: HubWeights, now: dict[str, Any]) -> str:
+    """How far a pull is, in a line."""
+    name = weights.repo.rpartition("/")[2]
+    if not now.get("bytes_total"):
+        return f"{name}: {now.get('state', 'starting')}"
+    share = 100 * now["bytes_done"] / now["bytes_total"]
+    text = f"{name}: {share:.1f} % of {gigabytes(now['bytes_total'])}, {now['rate'] / 1e6:.1f} MB/s"
+    if now["eta_seconds"] is not None:
+        minutes, seconds = divmod(now["eta_seconds"], 60)
+        hours, minutes = divmod(minutes, 60)
+        text += f", {hours}:{minutes:02}:{seconds:02} left"
+    if not now["rate"] and now["message"]:
+        text += f" ({now['message']})"
+    return text
+
+
+def _described(weights: HubWeights, found: Snapshot) -> str:
+    revision = weights.pinned.revision[:12]
+    return f"{found.files} files, {gigabytes(found.size)}, revision {revision}"
+
+
+def _remember(weights: HubWeights, found: Snapshot) -> None:
+    if state.is_executing:
+        report.say(host, f"{weights.repo} is complete and verified: {_described(weights, found)}")
+
+
+@operation()
+def unneeded(weights: list[HubWeights], target: Target) -> Commands:
+    """Report what is there of repositories that nothing here needs any more; removes nothing, since
+    it may have taken days to come."""
+    if not state.is_executing:
+        return
+    wanted = {one.repo for one in weights}
+    for owner in host.get_fact(EntriesFact, path=target.layout.weights("")):
+        for name in host.get_fact(EntriesFact, path=target.layout.weights(owner)):
+            if (repo := f"{owner}/{name}") not in wanted:
+                path = target.layout.weights(repo)
+                report.say(host, f"{repo} is not needed here any more: rm -r {quote(path)}")
+    yield from ()

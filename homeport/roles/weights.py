@@ -1,0 +1,60 @@
+"""Weights from the Hub, for whichever role serves them."""
+
+from __future__ import annotations
+
+from pyinfra.api import deploy
+
+from ..facts.host import OLDEST_PYTHON, python_version
+from ..model import Route
+from ..operations import file, hub
+from ..remote.pull import gigabytes
+from ..target import Target, install_python
+from ..weights import HubWeights, together
+
+
+def of(routes: tuple[Route, ...]) -> list[HubWeights]:
+    """The weights of `routes` that come from the Hub, one for each repository."""
+    return together(r.model.weights for r in routes if isinstance(r.model.weights, HubWeights))
+
+
+def problems(target: Target) -> list[str]:
+    """What stands in the way of a pull on this host, a sentence each."""
+    machine, served = target.machine, target.settings
+    missing = [
+        (one, found)
+        for one in of((*served.serves, *served.mirrors))
+        if not (found := hub.status(one, target)).complete
+    ]
+    if not missing:
+        return []
+    if machine.python_version < OLDEST_PYTHON or not machine.venv:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return [
+            f"{machine.python} is Python {python_version(machine)}"
+            f"{'' if machine.venv else ' without ensurepip'}, and weights are pulled with {oldest} "
+            f"or newer. Type: {install_python(machine)}"
+        ]
+    needed = sum(max(one.pinned.size - found.on_disk, 0) for one, found in missing)
+    if machine.free >= needed:
+        return []
+    names = ", ".join(one.repo for one, _ in missing)
+    return [
+        f"the disk of {target.layout.directory} has {gigabytes(machine.free)} free, and "
+        f"{gigabytes(needed)} of {names} are still to come. See what takes the room with: "
+        f"du -xhd1 '{machine.home}', or set homeport_dir to a larger disk"
+    ]
+
+
+@deploy("Weights")
+def apply(target: Target, routes: tuple[Route, ...]) -> None:
+    wanted = of(routes)
+    if not wanted:
+        return
+    file.write(
+        name="Write the program that pulls weights",
+        path=hub.program_path(target),
+        content=hub.PROGRAM.read_bytes(),
+    )
+    for weights in wanted:
+        hub.snapshot(name=f"Pull {weights.repo}", weights=weights, target=target)
+    hub.unneeded(name="Look for weights that nothing needs", weights=wanted, target=target)

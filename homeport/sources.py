@@ -1,0 +1,135 @@
+"""Where weights are pulled from: the Hub, or a mirror on the LAN. Touches this machine only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import tokens
+from .errors import SettingsError
+from .model import Endpoint, Token
+from .weights import HubWeights
+
+PUBLIC_HUB = "https://huggingface.co"
+
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*[A-Za-z0-9])?")
+
+#: What may stand in `mirror`, and its type.
+MIRROR_KEYS: dict[str, type] = {
+    "host": str,
+    "port": int,
+    "fall_back": bool,
+    "token_env": str,
+    "token_file": str,
+    "open_to_network": bool,
+}
+
+#: The name of the mirror's token, where it is generated: secrets/mirror.token.
+_MIRROR = "mirror"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that speaks the Hub's API, and the token that it alone is sent."""
+
+    url: str
+    token: Token | None = None
+
+    @property
+    def secret(self) -> str | None:
+        return self.token.value if self.token else None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a host pulls from: `mirror` where there is one, and `hub` where there is none, or, with
+    `fall_back`, where the mirror is down. `keep_previous`: a revision stays until the next but one.
+    """
+
+    hub: Server
+    mirror: Endpoint | None = None
+    fall_back: bool = False
+    keep_previous: bool = True
+
+    @property
+    def servers(self) -> list[Server]:
+        """Those that are asked, in this order."""
+        if self.mirror is None:
+            return [self.hub]
+        mirror = Server(self.mirror.url, self.mirror.token)
+        return [mirror, self.hub] if self.fall_back else [mirror]
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """The tokens, each by the URL of its server."""
+        return {one.url: one.token.value for one in self.servers if one.token}
+
+    def desired(self, weights: HubWeights, destination: str, tokens: str | None) -> dict[str, Any]:
+        """What remote/pull.py is to do for `weights`, which are pinned."""
+        first, *others = self.servers
+        return {
+            "endpoint": first.url,
+            "fallback": others[0].url if others else None,
+            "repo": weights.repo,
+            "revision": weights.pinned.revision,
+            "patterns": list(weights.files),
+            "files": weights.pinned.specs,
+            "destination": destination,
+            "tokens": tokens,
+            "allow_pickle": weights.pickle,
+            "keep_previous": self.keep_previous,
+        }
+
+
+def source(values: Mapping[str, Any], origin: Callable[[str], str]) -> Source:
+    """The source that group data names; raises `SettingsError`, with the file from `origin`."""
+    try:
+        hub = _hub(values)
+    except SettingsError as error:
+        raise error.inside(f"{origin(error.field)}: ") from None
+    spec, keep = values.get("mirror"), values.get("keep_previous_weights", True)
+    if spec is None:
+        return Source(hub, keep_previous=keep)
+    try:
+        return Source(hub, _mirror(spec), spec.get("fall_back", False), keep)
+    except SettingsError as error:
+        raise error.inside(f"{origin('mirror')}: mirror.") from None
+
+
+def _hub(values: Mapping[str, Any]) -> Server:
+    url = values.get("hub_endpoint", PUBLIC_HUB)
+    if not isinstance(url, str) or not _URL.fullmatch(url):
+        raise SettingsError(
+            "hub_endpoint", url, "it is not the address of a Hub", f"Write e.g. {PUBLIC_HUB}"
+        )
+    token = tokens.given(values, "hub_token_env", "hub_token_file")
+    if (
+        token
+        and url.startswith("http://")
+        and not Endpoint(str(urlsplit(url).hostname), 1, open_to_network=True).loopback
+    ):
+        raise SettingsError(
+            "hub_endpoint", url, "the Hub's token would go there in clear", "Use https"
+        )
+    return Server(url, token)
+
+
+def _mirror(spec: dict[str, Any]) -> Endpoint:
+    for key, value in spec.items():
+        if key not in MIRROR_KEYS:
+            known = ", ".join(MIRROR_KEYS)
+            raise SettingsError(str(key), value, "nothing reads this key", f"Known are {known}")
+        if not isinstance(value, MIRROR_KEYS[key]):
+            raise SettingsError(
+                key, value, f"it has to be {MIRROR_KEYS[key].__name__}", "Write it so"
+            )
+    for key in ("host", "port"):
+        if key not in spec:
+            raise SettingsError(key, None, "the mirror needs it", f"Add {key!r}")
+    open_to_network = spec.get("open_to_network", False)
+    unknown = Endpoint(spec["host"], spec["port"], open_to_network=True)  # its token is
+    token = tokens.of_route(_MIRROR, spec, unknown)
+    return Endpoint(spec["host"], spec["port"], token, open_to_network=open_to_network)
