@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --n
 
 export TRY_PORT
 
-.PHONY: help try untry onboard test lab check style lock
+.PHONY: help try untry onboard pin test lab check style lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -28,6 +28,9 @@ untry: $(VENV)/ready ## take away everything that `make try` made
 
 onboard: $(VENV)/ready ## make this machine a laptop and a workstation, as group_data/ says
 	@$(PYINFRA) --yes inventory/local.py deploy.py
+
+pin: $(VENV)/ready ## look the weights up on the Hub, and write weights.lock.json; MODEL= REVISION=
+	@PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m homeport.pin $(MODEL) $(if $(REVISION),--revision $(REVISION))
 
 test: $(VENV)/ready-dev ## run the tests
 	@rm -f $(VENV)/made-by-try

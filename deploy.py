@@ -8,12 +8,15 @@ from pyinfra import host
 from homeport.roles import gpu_host, laptop, turn, workstation
 from homeport.target import current, fit, room
 
+serves_others = "gpu_hosts" in host.groups
 serves_itself = "laptops" in host.groups
 has_people = "workstations" in host.groups
 
 target = current()
 
 checks = [room]  # on the disk
+if serves_others:
+    checks.append(gpu_host.problems)  # Python, disk
 if serves_itself:
     checks.append(laptop.problems)  # Python, disk, weights, port
 if has_people:
@@ -22,11 +25,11 @@ if has_people:
 if target and fit(target, *checks):
     turn.apply(target=target)  # waits while another run is at work here
 
-    if "gpu_hosts" in host.groups:
-        gpu_host.apply(target=target)  # says that its server is not managed yet
+    if serves_others:
+        gpu_host.apply(target=target)  # weights; its server is not managed yet, and it says so
 
     if serves_itself:
-        laptop.apply(target=target)  # engine, service, and a question that it has to answer
+        laptop.apply(target=target)  # engine, weights, service; it has to answer
 
     if has_people:
         workstation.apply(target=target)  # use-scripts, settings.json, PATH

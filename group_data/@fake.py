@@ -1,7 +1,5 @@
-# What hosts whose names start with @fake/ answer: a bare Linux machine with Python and the weights.
+# What hosts whose names start with @fake/ answer: a bare Linux machine with Python.
 # They belong to pyinfra's own @fake connector, which runs nothing; remove this file with the last.
-import re
-
 fake_delay = 0
 fake_delay_jitter = 0
 fake_responses = {
@@ -13,7 +11,6 @@ fake_responses = {
         "python=/usr/bin/python3 3.12.3",
         "venv=yes",
         "openmp=yes",
-        "free_kib=200000000",
+        "free_kib=2000000000",
     ],
-    re.compile(r"size and time; f=\S+\.gguf"): "7380000000 bytes of 1790000000",
 }

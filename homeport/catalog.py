@@ -1,6 +1,7 @@
 """The models homeport knows, with their facts. Pure.
 
-A revision is None until it is pinned by looking it up: nobody invents one.
+Which commit of a repository is served, and its files' hashes, stand in weights.lock.json: `make
+pin` looks them up, and nobody invents one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ MODELS: dict[str, Model] = {
         label="GLM 5.2",
         description="GLM 5.2 FP8, self-hosted on the cluster",
         weights=HubWeights(
-            repo="zai-org/GLM-5.2-FP8", files=("*.safetensors", "*.json"), size=750_000_000_000
+            repo="zai-org/GLM-5.2-FP8",
+            files=("*.safetensors", "*.j*"),  # with configuration, tokenizer and chat template
+            size=750_000_000_000,
         ),
         context=262_144,
         trained_context=1_000_000,

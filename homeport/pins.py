@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def read(path: Path = LOCK) -> dict[str, Pin]:
         raise _broken(path.name, str(error.strerror)) from None
 
 
+@cache
 def parse(text: str, name: str = LOCK.name) -> dict[str, Pin]:
     pins = {}
     try:
@@ -99,6 +101,5 @@ def difference(before: Pin | None, after: Pin) -> list[str]:
 
 
 def _broken(name: str, problem: str) -> SettingsError:
-    return SettingsError(
-        name, "not readable", problem, "Restore it, e.g. git checkout, or: make pin"
-    )
+    fix = f"Restore it (git checkout {name}), or: make pin"
+    return SettingsError(name, "damaged", problem, fix)

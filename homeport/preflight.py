@@ -20,7 +20,7 @@ from pyinfra.api import Host, Inventory, State
 from pyinfra.api.connectors import get_execution_connectors
 from pyinfra.api.state import BaseStateCallback
 
-from . import report, settings, transport
+from . import progress, report, settings, transport
 from .errors import SettingsError
 from .settings import HostData
 
@@ -35,6 +35,7 @@ def install(state: State) -> None:
     """
     check_files()
     check_terminal()
+    progress.install()
     run = gevent.getcurrent()
     # In the event loop: the signal itself may come in the middle of any operation.
     later = gevent.get_hub().loop.run_callback_threadsafe
@@ -97,12 +98,15 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
         names = ", ".join([*settings.ROLE_GROUPS, *(host.name for host in inventory)])
         stop([f"--limit matches no host. Groups and hosts are: {names}."])
     problems: list[str] = []
+    scripts = {Path(argument).name for argument in sys.argv[1:]}
     for host in inventory:
         try:
             data = host_data(host)
             for sentence in settings.unread(data, keys_of_connectors()):
                 logger.warning(sentence)
-            settings.of(data)
+            wanted = settings.of(data)
+            if "remove.py" not in scripts:
+                settings.check_pins(data, wanted)
         except SettingsError as error:
             problems.append(str(error))
     if problems:

@@ -24,7 +24,7 @@ _logged: dict[str, float] = {}
 
 def install() -> None:
     """Have pyinfra's moving line tell what `show` is given, and not only who is at work."""
-    spin = pyinfra.progress._print_spinner
+    spin: Any = pyinfra.progress._print_spinner
 
     def spin_with_ours(stop_event: Any, queue: deque[str]) -> None:
         _line[:] = [queue]

@@ -138,12 +138,20 @@ def _model_path(route: Route, target: Target) -> str:
             return f"{environment(target).site_packages}/{path}"
         case FileWeights(path=path):
             return expand(path, target.machine.home)
-        case HubWeights():
-            raise ValueError(f"{route.alias}: settings.of() lets no weights of the Hub come here")
+        case HubWeights() as weights:
+            return f"{snapshot_path(weights, target)}/{weights.gguf}"
+
+
+def snapshot_path(weights: HubWeights, target: Target) -> str:
+    """The directory that has the pinned revision's files, once they are proven."""
+    return f"{target.layout.weights(weights.repo)}/{weights.pinned.revision}"
 
 
 def _weights_version(route: Route, target: Target) -> str:
     """What is different when the weights are."""
-    if isinstance(route.model.weights, PackagedWeights):
-        return route.model.weights.sha256
+    match route.model.weights:
+        case PackagedWeights(sha256=sha256):
+            return sha256
+        case HubWeights() as weights:
+            return weights.pinned.digest
     return host.get_fact(SizeAndTimeFact, path=_model_path(route, target)) or "missing"

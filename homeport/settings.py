@@ -17,8 +17,9 @@ from typing import Any
 from . import pins, tokens
 from .catalog import MODELS
 from .claude_code import NEUTRAL_SETTINGS
-from .errors import SettingsError
+from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
 from .model import Endpoint, Model, Route, check_served_together
+from .pins import Pin
 from .sources import Source, source
 from .weights import FileWeights, HubWeights
 
@@ -28,12 +29,12 @@ _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\
 ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
 
 #: What may stand in group data or in a host's data, and its type.
-KEYS: dict[str, type | tuple[type, ...]] = {
+KEYS: dict[str, Kinds] = {
     "routes": dict,
     "homeport_dir": str,
     "hub_endpoint": str,
-    "hub_token_env": str,
-    "hub_token_file": str,
+    "hub_token_env": (str, type(None)),
+    "hub_token_file": (str, type(None)),
     "mirror": (dict, type(None)),
     "mirrored": (list, type(None)),
     "keep_previous_weights": bool,
@@ -46,7 +47,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
 }
 
 #: What may stand in one route, and its type.
-ROUTE_KEYS: dict[str, type] = {
+ROUTE_KEYS: dict[str, Kinds] = {
     "model": str,
     "host": str,
     "port": int,
@@ -99,9 +100,9 @@ def of(host: HostData) -> HostSettings:
     """The settings of one host; raises `SettingsError`, naming the file the value stands in."""
     _check_groups(host)
     for key, kind in KEYS.items():
-        if key in host.values and not isinstance(host.values[key], kind):
-            raise _error(host, key, f"it has to be a {_name(kind)}", "See the comments there")
-    routes = _routes(host)
+        if key in host.values and not is_kind(host.values[key], kind):
+            raise _error(host, key, f"it has to be a {kind_name(kind)}", "See the comments there")
+    routes = _routes(host, pins.read())
     serves = _served(host, routes)
     return HostSettings(
         directory=_directory(host),
@@ -114,6 +115,17 @@ def of(host: HostData) -> HostSettings:
         add_to_path=host.values.get("add_to_path", True),
         show_answer=host.values.get("show_answer", False),
     )
+
+
+def check_pins(host: HostData, settings: HostSettings) -> None:
+    """Raise `SettingsError` where weights that the host is to pull are not pinned."""
+    for route in (*settings.serves, *settings.mirrors):
+        weights = route.model.weights
+        if isinstance(weights, HubWeights):
+            try:
+                _ = weights.gguf if "laptops" in host.groups else weights.pinned
+            except SettingsError as error:
+                raise error.inside(f"{host.origin('routes')}: routes[{route.alias!r}].") from None
 
 
 def unread(host: HostData, known: set[str]) -> list[str]:
@@ -155,13 +167,13 @@ def _check_groups(host: HostData) -> None:
         )
 
 
-def _routes(host: HostData) -> dict[str, Route]:
+def _routes(host: HostData, pinned: dict[str, Pin]) -> dict[str, Route]:
     specs = host.values.get("routes", {})
     routes: dict[str, Route] = {}
     scripts: dict[str, str] = {}
     for alias, spec in specs.items():
         try:
-            route = _route(alias, spec)
+            route = _route(alias, spec, pinned)
         except SettingsError as error:
             place = "" if error.field == "alias" else f"routes[{alias!r}]."
             raise error.inside(f"{host.origin('routes')}: {place}") from None
@@ -173,26 +185,16 @@ def _routes(host: HostData) -> dict[str, Route]:
     return routes
 
 
-def _route(alias: Any, spec: Any) -> Route:
+def _route(alias: Any, spec: Any, pinned: dict[str, Pin]) -> Route:
     if not isinstance(alias, str) or not isinstance(spec, dict):
         raise SettingsError(
             "alias", alias, "a route is 'alias': {...}", "Write it as those beside it"
         )
-    for key, value in spec.items():
-        if key not in ROUTE_KEYS:
-            close = get_close_matches(str(key), ROUTE_KEYS, n=1)
-            fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(ROUTE_KEYS)}"
-            raise SettingsError(str(key), value, "nothing reads this key", fix)
-        kind = ROUTE_KEYS[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise SettingsError(key, value, f"it has to be a {_name(kind)}", "Write it so")
-    for key in ("model", "host", "port"):
-        if key not in spec:
-            raise SettingsError(key, None, "every route needs it", f"Add {key!r}")
-    return Route(_model(alias, spec), _endpoint(alias, spec))
+    check_keys(spec, ROUTE_KEYS, required=("model", "host", "port"))
+    return Route(_model(alias, spec, pinned), _endpoint(alias, spec))
 
 
-def _model(alias: str, spec: dict[str, Any]) -> Model:
+def _model(alias: str, spec: dict[str, Any], pinned: dict[str, Pin]) -> Model:
     if spec["model"] not in MODELS:
         known = ", ".join(MODELS)
         raise SettingsError(
@@ -205,7 +207,7 @@ def _model(alias: str, spec: dict[str, Any]) -> Model:
     if "weights" in spec:
         changes["weights"] = FileWeights(spec["weights"])
     elif isinstance(model.weights, HubWeights):
-        changes["weights"] = replace(model.weights, pin=pins.read().get(model.weights.repo))
+        changes["weights"] = replace(model.weights, pin=pinned.get(model.weights.repo))
     return replace(model, alias=alias, **changes)
 
 
@@ -234,18 +236,7 @@ def _served(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
                 "a laptop's server speaks plain http",
                 "Leave it out",
             )
-        _check_pin(host, route)
     return serves
-
-
-def _check_pin(host: HostData, route: Route) -> None:
-    """Raise `SettingsError` where the route's weights come from the Hub and are not pinned."""
-    weights = route.model.weights
-    if isinstance(weights, HubWeights):
-        try:
-            _ = weights.gguf if "laptops" in host.groups else weights.pinned
-        except SettingsError as error:
-            raise error.inside(f"{host.origin('routes')}: routes[{route.alias!r}].") from None
 
 
 def _mirrored(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
@@ -258,10 +249,7 @@ def _mirrored(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
     pulled = {
         name: one for name, one in routes.items() if isinstance(one.model.weights, HubWeights)
     }
-    mirrored = _named(host, "mirrored", list(pulled) if named is None else named, pulled)
-    for route in mirrored:
-        _check_pin(host, route)
-    return mirrored
+    return _named(host, "mirrored", list(pulled) if named is None else named, pulled)
 
 
 def _source(host: HostData) -> Source:
@@ -340,9 +328,3 @@ def _engine(host: HostData) -> Engine:
 
 def _error(host: HostData, key: str, problem: str, fix: str) -> SettingsError:
     return SettingsError(f"{host.origin(key)}: {key}", host.values.get(key), problem, fix)
-
-
-def _name(kind: type | tuple[type, ...]) -> str:
-    names = {dict: "dictionary", list: "list", str: "text", int: "whole number", bool: "True/False"}
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return " or ".join(names.get(one, "None") for one in kinds)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import tokens
-from .errors import SettingsError
+from .errors import Kinds, SettingsError, check_keys
 from .model import Endpoint, Token
 from .weights import HubWeights
 
@@ -18,7 +18,7 @@ PUBLIC_HUB = "https://huggingface.co"
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*[A-Za-z0-9])?")
 
 #: What may stand in `mirror`, and its type.
-MIRROR_KEYS: dict[str, type] = {
+MIRROR_KEYS: dict[str, Kinds] = {
     "host": str,
     "port": int,
     "fall_back": bool,
@@ -118,17 +118,7 @@ def _hub(values: Mapping[str, Any]) -> Server:
 
 
 def _mirror(spec: dict[str, Any]) -> Endpoint:
-    for key, value in spec.items():
-        if key not in MIRROR_KEYS:
-            known = ", ".join(MIRROR_KEYS)
-            raise SettingsError(str(key), value, "nothing reads this key", f"Known are {known}")
-        if not isinstance(value, MIRROR_KEYS[key]):
-            raise SettingsError(
-                key, value, f"it has to be {MIRROR_KEYS[key].__name__}", "Write it so"
-            )
-    for key in ("host", "port"):
-        if key not in spec:
-            raise SettingsError(key, None, "the mirror needs it", f"Add {key!r}")
+    check_keys(spec, MIRROR_KEYS, required=("host", "port"))
     open_to_network = spec.get("open_to_network", False)
     unknown = Endpoint(spec["host"], spec["port"], open_to_network=True)  # its token is
     token = tokens.of_route(_MIRROR, spec, unknown)

@@ -25,7 +25,7 @@ def of_route(alias: str, spec: Mapping[str, Any], endpoint: Endpoint) -> Token |
 
 def given(values: Mapping[str, Any], env: str, file: str) -> Token | None:
     """The token that one of the keys `env` and `file` of `values` says where to find, if any."""
-    if env in values and file in values:
+    if values.get(env) and values.get(file):
         raise SettingsError(env, values[env], f"{file} is set as well", "Keep one of the two")
     if variable := values.get(env):
         if variable not in os.environ:

@@ -45,11 +45,6 @@ def program_path(target: Target) -> str:
     return target.layout.path("lib", PROGRAM.name)
 
 
-def snapshot_path(weights: HubWeights, target: Target) -> str:
-    """The directory that has the pinned revision's files, once they are proven."""
-    return f"{target.layout.weights(weights.repo)}/{weights.pinned.revision}"
-
-
 def status(weights: HubWeights, target: Target) -> Snapshot:
     """What the host has of `weights` now; asks nobody."""
     return host.get_fact(

@@ -79,8 +79,9 @@ def _build_script(environment: Environment, python: str, requirements: str) -> s
     path, own_python, mark = map(
         shlex.quote, (environment.path, environment.python, environment.mark)
     )
+    names = ", ".join(lock.stem.removeprefix("requirements-") for lock in environment.locks)
     failed = shlex.quote(
-        "homeport: pip could not install the engine, see its lines above. It needs the Python "
+        f"homeport: pip could not install {names}, see its lines above. It needs the Python "
         "package index, or a mirror named in pip.conf: check the network and the proxy, then run "
         "this again"
     )
@@ -97,11 +98,12 @@ touch {mark}
 
 
 @operation()
-def only(environment: Environment) -> Commands:
-    """Remove the environments that `environment` replaced."""
-    names = host.get_fact(EntriesFact, path=environment.layout.path("env"))
-    old = [name for name in names if name != environment.digest]
+def only(environments: list[Environment]) -> Commands:
+    """Remove every environment but these."""
+    folder = environments[0].layout.path("env")
+    keep = [one.digest for one in environments]
+    old = [name for name in host.get_fact(EntriesFact, path=folder) if name not in keep]
     if not old:
         host.noop("no older environment is left")
     for name in old:
-        yield StringCommand("rm -rf", QuoteString(environment.layout.path("env", name)))
+        yield StringCommand("rm -rf", QuoteString(f"{folder}/{name}"))

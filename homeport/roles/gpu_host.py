@@ -8,15 +8,14 @@ from pyinfra.api import deploy
 from .. import report
 from ..operations import file
 from ..target import Target
-from . import lingering, weights
+from . import supervision, weights
 
 DIRECTORIES = ("state", "env", "lib", "log", "service", "weights")
 
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
-    found = lingering.problems(target, "the pull") + weights.problems(target)
-    return found
+    return supervision.problems(target) or weights.problems(target)
 
 
 @deploy("GPU host")
@@ -26,7 +25,7 @@ def apply(target: Target) -> None:
         name=f"Directories in {layout.directory}",
         paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
-    lingering.apply(target=target)
+    supervision.apply(target=target)
     weights.apply(target=target, routes=target.settings.serves)
     for route in target.settings.serves:
         report.say(

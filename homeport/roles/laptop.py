@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.connectors.local import LocalConnector
 
-from .. import report
 from ..facts.file import FileStateFact, SizeAndTimeFact
-from ..facts.host import OLDEST_PYTHON, Lingering, Machine, PortOwnerFact, python_version
+from ..facts.host import OLDEST_PYTHON, PortOwnerFact, python_version
 from ..facts.service import RunningServiceFact
 from ..model import Route
-from ..operations import file, python_env, service, verify
-from ..operations.file import parents
+from ..operations import file, hub, python_env, service, verify
 from ..render import definition
-from ..service import Manager, definition_path
 from ..serving import (
     PROGRAM,
     Supervised,
@@ -26,23 +22,17 @@ from ..serving import (
     weights_path,
 )
 from ..settings import Engine
-from ..target import Target, install_python, unwritable
+from ..target import Target, install_python
+from . import supervision, weights
 
-DIRECTORIES = ("state", "env", "lib", "log", "service")
+DIRECTORIES = ("state", "env", "lib", "log", "service", "weights")
 
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
-    machine = target.machine
-    found = [
-        _python_problem(target),
-        _engine_problem(target),
-        _linger_problem(machine),
-        _session_problem(machine),
-    ]
+    found = [_python_problem(target), _engine_problem(target), *supervision.problems(target)]
     if not any(found):
-        found.append(_disk_problem(target))
-        found += unwritable(_definition_directories(target), target)
+        found += [_disk_problem(target), *weights.problems(target)]
         for route in target.settings.serves:
             found += [_weights_problem(route, target), _port_problem(route, target)]
     return [problem for problem in found if problem]
@@ -50,7 +40,7 @@ def problems(target: Target) -> list[str]:
 
 @deploy("Laptop")
 def apply(target: Target) -> None:
-    machine, layout = target.machine, target.layout
+    layout = target.layout
     engine = environment(target)
     file.private_directories(
         name=f"Directories in {layout.directory}",
@@ -63,15 +53,8 @@ def apply(target: Target) -> None:
         path=layout.path("lib", PROGRAM.name),
         content=PROGRAM.read_bytes(),
     )
-    if machine.manager is Manager.SYSTEMD:
-        service.lingers(
-            name="Let services run without a login",
-            user=machine.user,
-            lingering=machine.lingering,
-            layout=layout,
-        )
-        if machine.lingering is Lingering.DENIED:
-            report.say(host, f"the server ends with the last login. {_linger_fix(machine)}")
+    supervision.apply(target=target)
+    weights.apply(target=target, routes=target.settings.serves)
     wanted = [(route, supervised(route, target)) for route in target.settings.serves]
     service.only(
         name="Remove what is served no more",
@@ -80,7 +63,9 @@ def apply(target: Target) -> None:
     )
     for route, one in wanted:
         _serve(route, one, target)
-    python_env.only(name="Remove older environments", environment=engine)
+    python_env.only(
+        name="Remove older environments", environments=[engine, hub.environment(target)]
+    )
 
 
 def _serve(route: Route, wanted: Supervised, target: Target) -> None:
@@ -94,7 +79,7 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
         )
     file.directories(
         name=f"Directories for the {machine.manager} service",
-        paths=_definition_directories(target),
+        paths=supervision.definition_directories(target),
         record=layout.created_directories,
     )
     file.write(
@@ -118,17 +103,6 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
     )
 
 
-def _definition_directories(target: Target) -> list[str]:
-    """The directories outside homeport's own that the services' definitions need."""
-    manager, home = target.machine.manager, target.machine.home
-    if manager is Manager.SUPERVISORD:
-        return []
-    directories = parents(definition_path("any", manager, target.layout), home)
-    if manager is Manager.SYSTEMD:
-        directories.append(f"{directories[-1]}/default.target.wants")  # made by `enable`
-    return directories
-
-
 def _python_problem(target: Target) -> str | None:
     machine = target.machine
     fix = f"Type: {install_python(machine)}"
@@ -143,29 +117,6 @@ def _python_problem(target: Target) -> str | None:
     if not machine.venv:
         return f"{machine.python} cannot make virtual environments (no ensurepip). {fix}"
     return None
-
-
-def _linger_problem(machine: Machine) -> str | None:
-    """Over SSH the server would end when the deploy does; on this very machine a user stays."""
-    denied = machine.manager is Manager.SYSTEMD and machine.lingering is Lingering.DENIED
-    if not denied or host.connector_cls is LocalConnector:
-        return None
-    return (
-        f"the server would end with this login: logind lets nobody linger. {_linger_fix(machine)}"
-    )
-
-
-def _session_problem(machine: Machine) -> str | None:
-    if machine.manager is not Manager.LAUNCHD or machine.at_screen:
-        return None
-    return (
-        f"launchd starts a user's agents only while that user is logged in at the screen, and "
-        f"{machine.user} is not. Log in there, and run this again"
-    )
-
-
-def _linger_fix(machine: Machine) -> str:
-    return f"Type: sudo loginctl enable-linger {machine.user}"
 
 
 def _engine_problem(target: Target) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from homeport.catalog import MODELS
 from homeport.errors import SettingsError
 from homeport.model import Endpoint, Route, Token, check_served_together
-from homeport.weights import FileWeights, HubWeights
+from homeport.weights import FileWeights
 
 GLM = MODELS["glm-5.2-fp8"]
 SMALL = MODELS["smollm2-135m"]
@@ -62,22 +62,6 @@ def test_context_beyond_the_training() -> None:
 def test_output_that_does_not_fit(model: object, output: int, largest: int) -> None:
     with pytest.raises(SettingsError, match=rf"max_output is {output}: .*Write 1 to {largest}"):
         replace(model, max_output=output)  # type: ignore[type-var]
-
-
-@pytest.mark.parametrize("revision", ["main", "v1.0", "ABC" * 13 + "D", "a" * 39, ""])
-def test_revision_that_is_no_commit(revision: str) -> None:
-    with pytest.raises(SettingsError, match=r"revision is .*40 hex digits"):
-        HubWeights("a/b", ("*",), 1, revision)
-
-
-def test_revision_may_be_left_open() -> None:
-    assert HubWeights("a/b", ("*",), 1).revision is None
-    assert HubWeights("a/b", ("*",), 1, "0" * 40).revision == "0" * 40
-
-
-def test_nobody_invented_a_revision() -> None:
-    weights = [model.weights for model in MODELS.values()]
-    assert all(one.revision is None for one in weights if isinstance(one, HubWeights))
 
 
 @pytest.mark.parametrize("path", ["model.gguf", "/a/model.bin", "", "~x/model.gguf"])

@@ -1,0 +1,71 @@
+"""What every role needs whose services go on when the deploy has ended."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.connectors.local import LocalConnector
+
+from .. import report
+from ..facts.host import Lingering, Machine
+from ..operations import service
+from ..operations.file import parents
+from ..service import Manager, definition_path
+from ..target import Target, unwritable
+
+
+def problems(target: Target) -> list[str]:
+    """What stands in the way on this host, a sentence each."""
+    machine = target.machine
+    found = [_linger_problem(machine), _session_problem(machine)]
+    if not any(found):
+        found += unwritable(definition_directories(target), target)
+    return [problem for problem in found if problem]
+
+
+@deploy("Supervision")
+def apply(target: Target) -> None:
+    machine, layout = target.machine, target.layout
+    if machine.manager is Manager.SYSTEMD:
+        service.lingers(
+            name="Let services run without a login",
+            user=machine.user,
+            lingering=machine.lingering,
+            layout=layout,
+        )
+        if machine.lingering is Lingering.DENIED:
+            report.say(host, f"the services end with the last login. {_linger_fix(machine)}")
+
+
+def definition_directories(target: Target) -> list[str]:
+    """The directories outside homeport's own that the services' definitions need."""
+    manager, home = target.machine.manager, target.machine.home
+    if manager is Manager.SUPERVISORD:
+        return []
+    directories = parents(definition_path("any", manager, target.layout), home)
+    if manager is Manager.SYSTEMD:
+        directories.append(f"{directories[-1]}/default.target.wants")  # made by `enable`
+    return directories
+
+
+def _linger_problem(machine: Machine) -> str | None:
+    """Over SSH a service would end when the deploy does; on this very machine a user stays."""
+    denied = machine.manager is Manager.SYSTEMD and machine.lingering is Lingering.DENIED
+    if not denied or host.connector_cls is LocalConnector:
+        return None
+    return (
+        f"the server would end with this login: logind lets nobody linger. {_linger_fix(machine)}"
+    )
+
+
+def _session_problem(machine: Machine) -> str | None:
+    if machine.manager is not Manager.LAUNCHD or machine.at_screen:
+        return None
+    return (
+        f"launchd starts a user's agents only while that user is logged in at the screen, and "
+        f"{machine.user} is not. Log in there, and run this again"
+    )
+
+
+def _linger_fix(machine: Machine) -> str:
+    return f"Type: sudo loginctl enable-linger {machine.user}"
