@@ -77,11 +77,6 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
             content=f"{route.endpoint.token.value}\n".encode(),
             mode="600",
         )
-    file.directories(
-        name=f"Directories for the {machine.manager} service",
-        paths=supervision.definition_directories(target),
-        record=layout.created_directories,
-    )
     file.write(
         name=f"Write the {machine.manager} service of {route.alias}",
         path=wanted.definition,

@@ -8,7 +8,7 @@ from pyinfra.connectors.local import LocalConnector
 
 from .. import report
 from ..facts.host import Lingering, Machine
-from ..operations import service
+from ..operations import file, service
 from ..operations.file import parents
 from ..service import Manager, definition_path
 from ..target import Target, unwritable
@@ -19,12 +19,13 @@ def problems(target: Target) -> list[str]:
     machine = target.machine
     found = [_linger_problem(machine), _session_problem(machine)]
     if not any(found):
-        found += unwritable(definition_directories(target), target)
+        found += unwritable(_definition_directories(target), target)
     return [problem for problem in found if problem]
 
 
 @deploy("Supervision")
 def apply(target: Target) -> None:
+    """Have the user's services started at boot, and a place for their definitions."""
     machine, layout = target.machine, target.layout
     if machine.manager is Manager.SYSTEMD:
         service.lingers(
@@ -35,9 +36,14 @@ def apply(target: Target) -> None:
         )
         if machine.lingering is Lingering.DENIED:
             report.say(host, f"the services end with the last login. {_linger_fix(machine)}")
+    file.directories(
+        name=f"Directories for {machine.manager}",
+        paths=_definition_directories(target),
+        record=layout.created_directories,
+    )
 
 
-def definition_directories(target: Target) -> list[str]:
+def _definition_directories(target: Target) -> list[str]:
     """The directories outside homeport's own that the services' definitions need."""
     manager, home = target.machine.manager, target.machine.home
     if manager is Manager.SUPERVISORD:

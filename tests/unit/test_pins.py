@@ -116,8 +116,8 @@ def test_what_is_not_pinned_is_not_deployed(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(SettingsError) as caught:
         check_pins(*host("laptops", routes=ROUTES, serve=["claude-fable5"]))
     assert str(caught.value) == (
-        f"group_data/all.py: routes['claude-fable5'].weights is {GEMMA!r}: weights.lock.json has no "
-        "pin of it, and only what is pinned is pulled. Type: make pin, and commit that file."
+        f"group_data/all.py: routes['claude-fable5'].weights is {GEMMA!r}: weights.lock.json has "
+        "no pin of it, and only what is pinned is pulled. Type: make pin, and commit that file."
     )
     check_pins(*host("workstations", routes=ROUTES))
 
@@ -204,7 +204,7 @@ def test_a_source_that_cannot_work(values: dict[str, Any], sentence: str) -> Non
 def test_a_token_is_not_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_geheim")
     values = {"hub_token_env": "HF_TOKEN", "hub_endpoint": "http://hub.example"}
-    with pytest.raises(SettingsError, match="would go there in clear. Use https"):
+    with pytest.raises(SettingsError, match=r"would go there in clear\. Use https"):
         source(values, lambda key: "all.py")
     for fine in ("https://hub.example", "http://127.0.0.1:8000"):
         assert source({**values, "hub_endpoint": fine}, lambda key: "all.py").hub.token
