@@ -160,24 +160,23 @@ def _watch(
     seen = time.monotonic()
     try:
         while True:
-            now = host.get_fact(ProgressFact, destination=destination)
-            for note in now.get("notes", []):
-                if note not in told:
-                    told.append(note)
-                    host.log(f"{weights.repo}: {note}")
-            if now.get("state") == "failed":
-                again = "" if now["final"] else ". It goes on trying; run this again to watch it"
-                return _Problem(f"{now['message']}{again}", now["final"])
             running = host.get_fact(
                 RunningServiceFact,
                 service=wanted.name,
                 manager=target.machine.manager,
                 definition=own_definition,
             )
+            now = host.get_fact(ProgressFact, destination=destination)
+            for note in now.get("notes", []):
+                if note not in told:
+                    told.append(note)
+                    report.say(host, f"{weights.repo}: {note}")
+                    host.log(f"{weights.repo}: {note}")
+            if now.get("state") == "failed":
+                again = "" if now["final"] else ". It goes on trying; run this again to watch it"
+                return _Problem(f"{now['message']}{again}", now["final"])
             if running.pid is None:
                 if status(weights, target).complete:
-                    for note in told:
-                        report.say(host, f"{weights.repo}: {note}")
                     return None
                 if time.monotonic() - seen > _GONE_FOR:
                     return _crashed(wanted, target)
