@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pty
+import re
 import shutil
 import signal
 import stat
 import subprocess
+import termios
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,33 +55,44 @@ class Running:
         log: Path,
         terminal: bool = False,
     ) -> None:
-        """`terminal`: somebody sits there, and can `type`."""
+        """`terminal`: somebody sits there, sees what is shown, and can `type`."""
         self.log = log
         self._started = time.monotonic()
-        keyboard, stdin = pty.openpty() if terminal else (None, subprocess.DEVNULL)
-        self._keyboard = os.fdopen(keyboard, "w") if keyboard is not None else None
+        self._terminal: int | None = None
         with log.open("wb") as output:
+            screen, end = pty.openpty() if terminal else (None, None)
+            if end is not None:
+                termios.tcsetwinsize(end, (50, 200))
             self.process = subprocess.Popen(
                 command,
                 cwd=cwd,
                 env=environment,
-                stdin=stdin,
-                stdout=output,
+                stdin=end or subprocess.DEVNULL,
+                stdout=end or output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if terminal:
-            os.close(stdin)
+        if screen is not None and end is not None:
+            os.close(end)
+            self._terminal = screen
+            self._reader = threading.Thread(target=self._read, args=(screen,), daemon=True)
+            self._reader.start()
+
+    def _read(self, screen: int) -> None:
+        with self.log.open("ab", buffering=0) as log, contextlib.suppress(OSError):
+            while shown := os.read(screen, 4096):
+                log.write(shown)
 
     def type(self, text: str) -> None:
         """Press these keys."""
-        assert self._keyboard
-        self._keyboard.write(text)
-        self._keyboard.flush()
+        assert self._terminal is not None
+        os.write(self._terminal, text.encode())
 
     @property
     def output(self) -> str:
-        return self.log.read_text(errors="replace")
+        """What it has printed, without colours."""
+        text = self.log.read_text(errors="replace").replace("\r\n", "\n")
+        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
         """Wait until it has printed `text`."""
@@ -95,6 +110,8 @@ class Running:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"it hangs; it printed:\n{self.output}") from None
+        if self._terminal is not None:
+            self._reader.join(5)
         return Run(status, self.output, time.monotonic() - self._started)
 
 

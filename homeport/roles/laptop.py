@@ -77,6 +77,11 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
             content=f"{route.endpoint.token.value}\n".encode(),
             mode="600",
         )
+    file.directories(
+        name=f"Directory for what {machine.manager} starts at boot",
+        paths=supervision.enabled_directories(target),
+        record=layout.created_directories,
+    )
     file.write(
         name=f"Write the {machine.manager} service of {route.alias}",
         path=wanted.definition,

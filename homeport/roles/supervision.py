@@ -19,7 +19,8 @@ def problems(target: Target) -> list[str]:
     machine = target.machine
     found = [_linger_problem(machine), _session_problem(machine)]
     if not any(found):
-        found += unwritable(_definition_directories(target), target)
+        folders = [*_definition_directories(target), *enabled_directories(target)]
+        found += unwritable(folders, target)
     return [problem for problem in found if problem]
 
 
@@ -48,10 +49,15 @@ def _definition_directories(target: Target) -> list[str]:
     manager, home = target.machine.manager, target.machine.home
     if manager is Manager.SUPERVISORD:
         return []
-    directories = parents(definition_path("any", manager, target.layout), home)
-    if manager is Manager.SYSTEMD:
-        directories.append(f"{directories[-1]}/default.target.wants")  # made by `enable`
-    return directories
+    return parents(definition_path("any", manager, target.layout), home)
+
+
+def enabled_directories(target: Target) -> list[str]:
+    """Where systemd notes what is started at boot. It removes that when it is empty, unless
+    somebody deleted a unit by hand."""
+    if target.machine.manager is not Manager.SYSTEMD:
+        return []
+    return [f"{_definition_directories(target)[-1]}/default.target.wants"]
 
 
 def _linger_problem(machine: Machine) -> str | None:

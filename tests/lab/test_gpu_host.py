@@ -1,0 +1,160 @@
+"""A GPU host pulls its weights, by a token that nobody else sees; a Mac does so by launchd."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ..hub import Hub, Trickle
+from ..running import wait_until
+from .host import Host
+from .lab import Lab
+from .network import CONTROLLER
+from .weights import GGUF, PULLED, REPO, gguf, hub_on, pin
+
+TOKEN = "geheimes-token"
+ROUTES = {"claude-glm": {**PULLED["claude-fable5"], "host": "gpu", "port": 8000}}
+NAME = f"homeport.pull.{REPO.replace('/', '--')}"
+FOLDER = f"/home/ops/.homeport/weights/{REPO}"
+SMALL_FILE = bytes(range(256)) * 40_000
+
+
+@pytest.fixture(scope="module")
+def hub(lab: Lab) -> Iterator[Hub]:
+    with hub_on(lab) as hub:
+        hub.commit(REPO, {GGUF: SMALL_FILE})
+        assert pin(lab).status == 0
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab, hub: Hub) -> Iterator[Hub]:
+    """The same repository where a token is asked for: a mirror may be asked over plain http."""
+    with lab.network.entered():
+        mirror = Hub(listen=CONTROLLER)
+    with mirror:
+        mirror.commit(REPO, {GGUF: SMALL_FILE})
+        mirror.add_token(TOKEN, may_see=(REPO,))
+        mirror.require_token(REPO)
+        yield mirror
+
+
+@pytest.fixture(scope="module")
+def gpu(lab: Lab) -> Host:
+    return lab.host("gpu")
+
+
+def fleet(lab: Lab, gpu: Host, mirror: Hub, token: str = TOKEN) -> Path:
+    (lab.project / "mirror.token").write_text(f"{token}\n")
+    place = urlsplit(mirror.url)
+    spec = {"host": place.hostname, "port": place.port, "token_file": "mirror.token"}
+    return lab.inventory({"gpu_hosts": [gpu]}, user="ops", routes=ROUTES, mirror=spec)
+
+
+def revision(gpu: Host) -> str:
+    return gpu.file(f"{FOLDER}/current").readlink().name
+
+
+def test_a_disk_that_is_too_small_is_found_before_anything_is_changed(
+    lab: Lab, gpu: Host, mirror: Hub
+) -> None:
+    before = gpu.tree()
+    gpu.fill_disk(leave=5_000_000)
+    run = lab.deploy(fleet(lab, gpu, mirror))
+    gpu.free_disk()
+    assert run.status == 1
+    said = rf"has \d\.\d MB free, and 10\.2 MB of {REPO} are still to come\. See"
+    assert re.search(said, run.output), run.output
+    assert gpu.difference(before) == {}
+
+
+def test_a_token_that_the_server_does_not_know(lab: Lab, gpu: Host, mirror: Hub) -> None:
+    run = lab.deploy(fleet(lab, gpu, mirror, token="another"))
+    assert run.status == 1
+    assert run.of("gpu")[-1].startswith(f"{REPO}: {mirror.url} does not accept the token, or asks")
+    assert "another" not in run.of("gpu")[-1]
+
+
+def test_the_token_goes_to_its_server_and_nowhere_else(lab: Lab, gpu: Host, mirror: Hub) -> None:
+    mirror.requests.clear()
+    mirror.fault(GGUF, Trickle(after=0, bytes_per_second=2_000_000))
+    running = lab.start(fleet(lab, gpu, mirror), "-vvv", "--diff")
+    unit = gpu.file(f"/home/ops/.config/systemd/user/{NAME}.service")
+    tokens = gpu.file(f"/home/ops/.homeport/service/{NAME.removeprefix('homeport.')}.tokens")
+    progress = gpu.file(f"{FOLDER}/.homeport/progress.json")
+    wait_until(lambda: progress.exists() and '"pulling"' in progress.read_text(), 120)
+    assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
+    written = unit.read_text()
+    assert f"LoadCredential={tokens.name}:" in written
+    pid = gpu.service(f"{NAME}.service", user="ops").pid
+    seen = gpu.run(f"cat /proc/{pid}/cmdline /proc/{pid}/environ | tr '\\0' '\\n'")
+    assert "CREDENTIALS_DIRECTORY=" in seen
+    shown = progress.read_text()
+    run = running.wait()
+    assert run.status == 0, run.output
+    log = gpu.run(f"journalctl --user -u {NAME} -o cat", user="ops")
+    assert "complete" in log
+    assert not [text for text in (run.output, seen, log, written, shown) if TOKEN in text]
+    assert {one.authorization for one in mirror.requests} == {f"Bearer {TOKEN}"}
+    assert not tokens.exists()
+    assert not unit.exists()
+
+
+def test_the_weights_are_there_and_the_rest_is_said(lab: Lab, gpu: Host, mirror: Hub) -> None:
+    assert gpu.file(f"{FOLDER}/{revision(gpu)}/{GGUF}").read_bytes() == SMALL_FILE
+    mirror.requests.clear()
+    run = lab.deploy(fleet(lab, gpu, mirror))
+    assert run.of("gpu") == [
+        "no changes",
+        "claude-glm: this version does not manage the server at http://gpu:8000; serve SmolLM2 "
+        "135M (pulled) there under this name yourself, with the route's token",
+        f"{REPO} is complete and verified: 1 files, 10.2 MB, revision {revision(gpu)[:12]}",
+    ]
+    assert mirror.requests == []
+
+
+def test_weights_that_nothing_needs_are_named_and_kept(lab: Lab, gpu: Host, mirror: Hub) -> None:
+    gpu.run("mkdir -p .homeport/weights/zai-org/GLM-4.5-FP8", user="ops")
+    assert lab.deploy(fleet(lab, gpu, mirror)).of("gpu")[-1] == (
+        "zai-org/GLM-4.5-FP8 is not needed here any more: "
+        "rm -r /home/ops/.homeport/weights/zai-org/GLM-4.5-FP8"
+    )
+
+
+def test_removal_needs_no_pins_and_leaves_nothing(lab: Lab, gpu: Host, mirror: Hub) -> None:
+    lock = lab.project / "weights.lock.json"
+    text = lock.read_text()
+    lock.unlink()
+    run = lab.remove(fleet(lab, gpu, mirror))
+    lock.write_text(text)
+    assert run.status == 0, run.output
+    assert not gpu.file("/home/ops/.homeport").exists()
+
+
+def test_a_mac_pulls_by_launchd(lab: Lab, hub: Hub) -> None:
+    """The agent is there until the weights are; another run joins it."""
+    mac = lab.mac("mac")
+    before = mac.tree()
+    apple = lab.inventory({"laptops": [mac]}, name="apple", routes=PULLED)
+    commit = hub.commit(REPO, {GGUF: gguf()})
+    assert pin(lab).status == 0
+    hub.fault(GGUF, Trickle(after=0, bytes_per_second=10_000_000))
+    running = lab.start(apple)
+    plist = mac.file(f"/Users/anna/Library/LaunchAgents/{NAME}.plist")
+    part = mac.file(f"/Users/anna/.homeport/weights/{REPO}/{commit}/{GGUF}.homeport-part")
+    wait_until(lambda: part.exists() and part.stat().st_size > 1_000_000, 180)
+    assert plist.exists()
+    running.kill()
+    run = lab.deploy(apple)
+    assert run.status == 0, run.output
+    assert "is being pulled already, as process " in run.output
+    assert run.of("mac")[1].startswith(f"{REPO} is complete and verified: 1 files, 98.4 MB")
+    assert not plist.exists()
+    assert lab.deploy(apple).of("mac")[0] == "no changes"
+    assert lab.remove(apple).status == 0
+    assert {path for path in mac.difference(before) if "/log/" not in path} == set()
