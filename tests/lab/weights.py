@@ -54,6 +54,7 @@ def hub_on(lab: Lab) -> Iterator[Hub]:
         catalog = lab.project / "homeport" / "catalog.py"
         catalog.write_text(catalog.read_text() + _MODEL)
         ask(lab, hub.url)
+        (lab.project / "weights.lock.json").unlink(missing_ok=True)
         yield hub
 
 

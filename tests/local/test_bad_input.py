@@ -157,7 +157,12 @@ def test_refused_before_any_change(
 
 def test_one_unfit_host_does_not_stop_the_others(machine: Machine) -> None:
     bare = [f"{key}={value}" for key, value in FAKE_MACHINE.items() if key != "python"]
-    unfit = {"fake_responses": {"homeport: machine": bare}, "fake_delay": 0, "fake_delay_jitter": 0}
+    unfit = {
+        "fake_responses": {"homeport: machine": bare},
+        "fake_delay": 0,
+        "fake_delay_jitter": 0,
+        "routes": {"claude-fable5": {"model": "smollm2-135m", "host": "localhost", "port": 18080}},
+    }
     text = f'laptops = [("@fake/unfit", {unfit!r})]\nworkstations = ["@fake/desk"]'
     run = machine.pyinfra("-y", inventory(machine, text), "deploy.py")
     assert run.status == 1
@@ -193,7 +198,7 @@ def test_a_directory_that_is_not_homeports_is_left_alone(machine: Machine, scrip
     (machine.home / "Documents" / "thesis.txt").write_text("years of work")
     before = machine.tree()
     data = "homeport_dir=~/Documents"
-    run = machine.pyinfra("-y", "inventory/local.py", script, "--data", data)
+    run = machine.pyinfra("-y", "inventory/try.py", script, "--data", data)
     assert run.status == 1
     assert "Documents holds other things than homeport's. Choose another" in run.output
     assert machine.tree() == before
@@ -235,7 +240,7 @@ def test_without_a_network_and_then_with_one(machine: Machine) -> None:
         run = machine.pyinfra("-y", "inventory/try.py", "deploy.py")
         machine.prefix = ()
     assert run.status == 1
-    assert "homeport: pip could not install the engine" in run.output
+    assert "homeport: pip could not install engine, " in run.output
     assert "Traceback" not in run.output
     assert "failed, see above" in run.last_lines[0]
     assert not (machine.home / ".claude").exists(), "later steps ran all the same"
