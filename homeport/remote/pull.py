@@ -146,13 +146,14 @@ class File:
 def file_of(path: str, spec: dict[str, Any]) -> File:
     """The `File` that is written as path: {"size": ..., "sha256" or "git_sha1": ...}."""
     kinds = [kind for kind in ("sha256", "git_sha1") if kind in spec]
-    if len(kinds) != 1 or set(spec) != {"size", kinds[0]}:
+    if len(kinds) != 1 or set(spec) != {"size", kinds[0]} or not isinstance(spec["size"], int):
         raise Problem(f"{path}: {spec} is not a size and one hash")
     parts = PurePosixPath(path).parts
-    unsafe = not parts or path.startswith("/") or ".." in parts or "\0" in path
+    unsafe = not parts or path.startswith("/") or ".." in parts
+    unsafe = unsafe or any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in path)
     if unsafe or str(PurePosixPath(path)) != path or path.endswith(PART):
         raise Problem(f"{path!r} is no path inside a repository")
-    return File(path, int(spec["size"]), kinds[0], str(spec[kinds[0]]))
+    return File(path, spec["size"], kinds[0], str(spec[kinds[0]]))
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,13 @@ class Desired:
 
     @classmethod
     def read(cls, path: Path) -> Desired:
-        values = json.loads(path.read_text())
-        if unknown := set(values) - {one.name for one in fields(cls)}:
-            raise Problem(f"{path}: nothing reads {', '.join(sorted(unknown))}")
-        desired = cls(**values)
+        try:
+            values = json.loads(path.read_text())
+            if unknown := set(values) - {one.name for one in fields(cls)}:
+                raise Problem(f"{path}: nothing reads {', '.join(sorted(unknown))}")
+            desired = cls(**values)
+        except (OSError, ValueError, TypeError) as error:
+            raise Problem(f"{path} cannot be read: {error}") from None
         if not is_commit(desired.revision):
             raise Problem(f"{path}: revision {desired.revision!r} is no commit of 40 hex digits")
         return desired
@@ -201,7 +205,10 @@ class Desired:
         name = PurePosixPath(self.tokens).name
         credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere"), name)
         given = credential if credential.exists() else Path(self.tokens)
-        token: str | None = json.loads(given.read_text()).get(endpoint)
+        try:
+            token: str | None = json.loads(given.read_text()).get(endpoint)
+        except (OSError, ValueError) as error:
+            raise Problem(f"{given} cannot be read: {error}") from None
         return token
 
 
@@ -471,34 +478,45 @@ class Hub:
         and then plain HTTP is used for the rest of this run."""
         waits_since: list[float] = []
         over = threading.Event()
+        missing = file.size - offset
         try:
             from hf_xet import XetFileInfo
 
-            stream = self._streams(xet).download_stream(
+            streams = self._streams(xet)
+            stream = streams.download_stream(
                 XetFileInfo(xet.file_hash, file.size), start=offset, end=file.size
             )
             threading.Thread(
-                target=_cancel_when_silent, args=(stream, waits_since, over), daemon=True
+                target=_abort_when_silent, args=(streams, waits_since, over), daemon=True
             ).start()
-            while True:
+            while missing > 0:
                 waits_since.append(time.monotonic())
                 chunk = next(stream, None)
                 waits_since.clear()
-                if chunk is None:
-                    return
+                if chunk is None:  # aborted, or the storage lacks the file
+                    raise EOFError(f"{missing} bytes of {file.path} do not come")
+                missing -= len(chunk)
                 yield chunk
         except Exception as error:
-            self.xet = False
+            worked, self.xet = self.xet, False
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise Again(f"xet fails ({reason}), so it is by plain HTTP from now on", 0) from None
+            raise Again(
+                f"xet fails ({reason}), so it is by plain HTTP from now on"
+                if worked
+                else f"{file.path} is by plain HTTP, too",
+                0,
+            ) from None
         finally:
             over.set()
 
     def _streams(self, xet: Any) -> Any:
         from hf_xet import XetConfig, XetSession
-        from huggingface_hub.utils._xet import refresh_xet_connection_info
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+        from huggingface_hub.utils._xet import parse_xet_connection_info_from_headers
 
         with self._lock:
+            if not self.xet:
+                raise ConnectionError("it failed for another file")
             if self._xet_streams is None:
                 config = XetConfig().with_config(
                     {
@@ -510,7 +528,12 @@ class Hub:
                         "reconstruction.min_reconstruction_fetch_size": 64_000_000,
                     }
                 )
-                connection = refresh_xet_connection_info(file_data=xet, headers={})
+                # Once: huggingface_hub's own function tries for half a minute.
+                answer = get_session().get(xet.refresh_route, timeout=SILENCE)
+                hf_raise_for_status(answer)
+                connection = parse_xet_connection_info_from_headers(answer.headers)
+                if connection is None:
+                    raise ConnectionError("the Hub does not say where the storage is")
                 self._xet_streams = XetSession(config).new_download_stream_group(
                     endpoint=connection.endpoint,
                     token=connection.access_token,
@@ -592,20 +615,31 @@ class Hub:
                 elsewhere=True,
             )
         if code in (408, 425, 429) or code >= 500:
-            after = headers.get("Retry-After") or ""
-            return Again(
-                f"{origin(self.endpoint)} answers {code}",
-                min(float(after), 3600.0) if after.isdigit() else None,
-            )
+            return Again(f"{origin(self.endpoint)} answers {code}", asked_to_wait(headers))
         return Problem(f"{self.endpoint} answers {code} for {self.repo}", elsewhere=True)
 
 
-def _cancel_when_silent(stream: Any, waits_since: list[float], over: threading.Event) -> None:
-    """Cancel a stream of xet's that somebody waits for in vain; it has no such limit itself."""
+def _abort_when_silent(streams: Any, waits_since: list[float], over: threading.Event) -> None:
+    """Abort xet where somebody waits for it in vain; it has no such limit itself. A single stream
+    cannot be cancelled while it is read ("Already borrowed")."""
     while not over.wait(1):
         if any(time.monotonic() - since > SILENCE for since in list(waits_since)):
-            stream.cancel()
+            streams.abort()
             return
+
+
+def asked_to_wait(headers: Any) -> float | None:
+    """The seconds, an hour at most, after which a server wants to be asked again, if it says so: in
+    Retry-After, or, as the Hub does, in RateLimit."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    after = headers.get("Retry-After") or ""
+    limit = parse_ratelimit_headers(headers)
+    if after.isdigit():
+        return min(float(after), 3600.0)
+    if limit and limit.remaining == 0:
+        return min(float(limit.reset_in_seconds), 3600.0)
+    return None
 
 
 def origin(url: str) -> str:
@@ -764,8 +798,9 @@ class Part:
         self.path = self.target.with_name(f"{self.target.name}{PART}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.length = self.unsynced = self.received = 0
-        #: Whether an earlier run, or another server, brought some of it.
+        #: Whether an earlier run, or another server than `source`, brought some of it.
         self.mixed = False
+        self.source = ""
         self.hasher = file.hasher()
         self.output = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", 0)
         if os.fstat(self.output.fileno()).st_size > file.size:
@@ -819,9 +854,8 @@ def on_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Problem(
-                f"the disk of {path.parent} is full. Make room, see: df -h {path.parent}"
-            ) from None
+            folder = path if path.is_dir() else path.parent
+            raise Problem(f"the disk of {folder} is full. Make room, see: df -h {folder}") from None
         raise Problem(f"{path} cannot be written ({error.strerror})") from None
 
 
@@ -898,7 +932,7 @@ class Pull:
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # a file system without links
             os.link(other, target)
-        return target.exists()
+        return stamp(target) is not None
 
     def _check(self, file: File) -> None:
         """A file that no manifest vouches for: proven by reading it, or removed."""
@@ -962,6 +996,7 @@ class Pull:
         with on_disk(self.place.snapshot):
             part = Part(self.place, file)
         self.meter.received[file.path] = part.length
+        self.meter.last_byte = time.monotonic()  # until now it read what is there
         wrong: dict[str, int] = {}
         try:
             self._patiently(lambda hub: self._attempt(hub, part, wrong), lambda: part.received)
@@ -974,6 +1009,8 @@ class Pull:
         """Fetch what is left of a file; wrong bytes are thrown away, and counted by server."""
         file = part.file
         try:
+            part.mixed = part.mixed or (bool(part.length) and part.source != hub.endpoint)
+            part.source = hub.endpoint
             if part.length < file.size:
                 start, chunks = hub.open(file, part.length)
                 if start != part.length:
@@ -1056,16 +1093,18 @@ class Pull:
     def _switch(self, files: list[File]) -> None:
         """Make this revision the current one, and take away what nothing needs any more."""
         place = self.place
-        if "previous" not in self._manifest or self._manifest["previous"] == place.revision:
-            now = Path(os.readlink(place.current)).name if is_link(place.root) else None
-            self._manifest["previous"] = now if now != place.revision else None
+        now = Path(os.readlink(place.current)).name if is_link(place.root) else None
+        if now != place.revision:  # else it is known, from before the link was changed
+            self._manifest["previous"] = now
             place.write_manifest(self._manifest)
         new = place.root / "current.new"
         new.unlink(missing_ok=True)
         new.symlink_to(place.revision)
         new.replace(place.current)
         sync_directory(place.root)
-        remove_revisions(place, self._manifest["previous"] if self.desired.keep_previous else None)
+        remove_revisions(
+            place, self._manifest.get("previous") if self.desired.keep_previous else None
+        )
         self._remove_others({file.path for file in files})
         self._manifest["patterns"] = self.desired.patterns
         self._manifest["digest"] = digest(self.desired.repo, self.desired.revision, files)
@@ -1110,14 +1149,18 @@ def pull(desired: Desired, deep: bool = False) -> None:
                     remove_revisions(place, None)
                 print("complete already")
                 return
-        with Meter(place.state / "progress.json") as meter, on_disk(place.root):
+        writable = on_disk(place.root)  # of the meter's own file
+        with writable, Meter(place.state / "progress.json") as meter, on_disk(place.root):
             Pull(desired, place, meter).run(deep)
         print(f"{meter.files} files, {gigabytes(meter.total)}: complete")
 
 
 def is_complete(desired: Desired, place: Place) -> bool:
     """Whether there is nothing to do, found out without any network."""
-    files = desired.pinned()
+    try:
+        files = desired.pinned()
+    except Problem:  # the pull says so, in its progress too
+        return False
     wanted = digest(desired.repo, desired.revision, files) if files is not None else None
     found = status(place.root, wanted)
     same = files is not None or place.manifest().get("patterns") == desired.patterns
