@@ -1,4 +1,4 @@
-"""GPU host and workstation on real hosts: apply, apply again, drift, removal."""
+"""A workstation on a real host: apply, apply again, drift, removal."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ SETTINGS = '{\n  "model": "opus",\n  "permissions": {"deny": ["Read(.env)"]}\n}\
 
 
 class Fleet:
-    """A GPU host and a workstation, as they were before, and after the first run."""
+    """A workstation, as it was before, and after the first run; glm-host serves nothing yet."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.gpu, self.desk = lab.boot("glm-host", "desk")
+        _, self.desk = lab.boot("glm-host", "desk")
         self.desk.write("/home/anna/.claude/settings.json", SETTINGS, "anna")
-        self.inventory = lab.inventory(
-            {"gpu_hosts": [self.gpu], "workstations": [self.desk]}, routes=CLUSTER
-        )
-        self.before = {host.name: host.tree() for host in (self.gpu, self.desk)}
+        self.inventory = lab.inventory({"workstations": [self.desk]}, routes=CLUSTER)
+        self.before = self.desk.tree()
         self.first = lab.deploy(self.inventory)
         self.after = self.desk.tree()
 
@@ -41,16 +39,10 @@ def fleet(lab: Lab) -> Fleet:
 
 def test_the_first_run_says_what_is_served_where(fleet: Fleet) -> None:
     assert fleet.first.status == 0, fleet.first.output
-    assert fleet.first.of("glm-host")[0] == "no changes"
-    assert "does not manage the server at http://glm-host:8000" in fleet.first.of("glm-host")[1]
     assert fleet.first.of("desk") == [
         "9 changes made",
         "claude-glm at http://glm-host:8000 is not up: nothing listens there",
     ]
-
-
-def test_the_gpu_host_is_untouched(fleet: Fleet) -> None:
-    assert fleet.gpu.tree() == fleet.before["glm-host"]
 
 
 def test_the_workstation_has_its_scripts_and_keeps_its_settings(fleet: Fleet) -> None:
@@ -67,7 +59,7 @@ def test_the_workstation_has_its_scripts_and_keeps_its_settings(fleet: Fleet) ->
 def test_a_second_run_changes_nothing_and_says_so(fleet: Fleet) -> None:
     run = fleet.deploy()
     assert run.status == 0
-    assert (run.of("glm-host")[0], run.of("desk")[0]) == ("no changes", "no changes")
+    assert run.of("desk")[0] == "no changes"
     assert fleet.desk.tree() == fleet.after
 
 
@@ -117,10 +109,9 @@ def test_removal_leaves_no_trace(fleet: Fleet) -> None:
     settings = fleet.desk.file("/home/anna/.claude/settings.json")
     assert json.loads(settings.read_text()) == {**json.loads(SETTINGS), "theme": "dark"}
     settings.write_text(SETTINGS)
-    for host in (fleet.gpu, fleet.desk):
-        assert host.difference(fleet.before[host.name]) == {}
+    assert fleet.desk.difference(fleet.before) == {}
 
 
 def test_removal_again_has_nothing_to_do(fleet: Fleet) -> None:
     run = fleet.lab.remove(fleet.inventory)
-    assert (run.of("glm-host")[0], run.of("desk")[0]) == ("no changes", "no changes")
+    assert run.of("desk")[0] == "no changes"

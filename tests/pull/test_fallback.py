@@ -105,7 +105,7 @@ def test_both_are_down(hub: Hub, other: Hub, commit: str, puller: Puller) -> Non
     for one in (hub, other):
         one.stop_listening()
     desired = puller.desired(hub, commit, fallback=other.url)
-    done = puller.pull(desired, limits={"BACKOFF": (0.01, 0.05), "GIVE_UP": 1.0})
+    done = puller.pull(desired, limits={"BACKOFF": (0.01, 0.05), "GIVE_UP": 5.0})
     assert done.status == 1
     assert other.url in done.words
 
