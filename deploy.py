@@ -5,9 +5,10 @@ A host is looked at first. Where something stands in the way it is named, and no
 
 from pyinfra import host
 
-from homeport.roles import gpu_host, laptop, turn, workstation
+from homeport.roles import gpu_host, laptop, mirror, turn, weights, workstation
 from homeport.target import current, fit, room
 
+holds_weights = "mirror" in host.groups
 serves_others = "gpu_hosts" in host.groups
 serves_itself = "laptops" in host.groups
 has_people = "workstations" in host.groups
@@ -15,21 +16,33 @@ has_people = "workstations" in host.groups
 target = current()
 
 checks = [room]  # on the disk
+services = []  # of all roles of this host; none removes another's
+if holds_weights:
+    checks.append(mirror.problems)  # Linux, nginx, Python, disk, port
+    services.append(mirror.services)
 if serves_others:
     checks.append(gpu_host.problems)  # Python, disk
+    services.append(gpu_host.services)
 if serves_itself:
     checks.append(laptop.problems)  # Python, disk, weights, port
+    services.append(laptop.services)
 if has_people:
     checks.append(workstation.problems)  # settings.json that cannot be merged into
 
 if target and fit(target, *checks):
     turn.apply(target=target)  # waits while another run is at work here
+    keep = [definition for of_role in services for definition in of_role(target)]
+
+    if holds_weights:
+        mirror.apply(target=target, keep=keep)  # weights, nginx; it has to answer
+    if target.settings.source.mirror or holds_weights:
+        weights.awaited(target=target)  # nobody pulls from it before it has them
 
     if serves_others:
         gpu_host.apply(target=target)  # weights; its server is not managed yet, and it says so
 
     if serves_itself:
-        laptop.apply(target=target)  # engine, weights, service; it has to answer
+        laptop.apply(target=target, keep=keep)  # engine, weights, service; it has to answer
 
     if has_people:
         workstation.apply(target=target)  # use-scripts, settings.json, PATH

@@ -13,4 +13,5 @@ fake_responses = {
         "openmp=yes",
         "free_kib=2000000000",
     ],
+    "homeport: nginx": ["program=/usr/sbin/nginx"],
 }

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from .model import Route
 
-PARTS = ("bin", "env", "lib", "log", "routes", "service", "state", "weights")
+PARTS = ("bin", "env", "lib", "log", "mirror", "routes", "service", "state", "weights")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ class Layout:
 
     def log(self, route: Route) -> str:
         return self.path("log", f"{route.alias}.log")
+
+    @property
+    def installed_packages(self) -> str:
+        """The list of the system's packages that homeport installed."""
+        return self.path("state", "installed-packages")
 
     def weights(self, repo: str) -> str:
         """Where the files of a repository on the Hub are; remote/pull.py says how."""

@@ -99,6 +99,7 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
         stop([f"--limit matches no host. Groups and hosts are: {names}."])
     problems: list[str] = []
     scripts = {Path(argument).name for argument in sys.argv[1:]}
+    found: dict[str, settings.HostSettings] = {}
     for host in inventory:
         try:
             data = host_data(host)
@@ -107,8 +108,13 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
             wanted = settings.of(data)
             if "remove.py" not in scripts:
                 settings.check_pins(data, wanted)
+                found[host.name] = wanted
         except SettingsError as error:
             problems.append(str(error))
+    try:
+        settings.check_mirror(found)
+    except SettingsError as error:
+        problems.append(str(error))
     if problems:
         stop(list(dict.fromkeys(problems)))
 

@@ -9,7 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import ROOT, claude_code
 from .layout import Layout
-from .model import Route
+from .mirroring import Held
+from .model import Endpoint, Route
 from .service import (
     IDENTITY_VARIABLE,
     RETRY_AFTER,
@@ -32,6 +33,7 @@ def _templates() -> Environment:
     environment.filters["sh"] = shlex.quote
     environment.filters["systemd"] = systemd_quote
     environment.filters["systemd_path"] = lambda path: path.replace("%", "%%")
+    environment.filters["nginx"] = nginx_quote
     environment.filters["supervisor"] = supervisor_quote
     environment.filters["supervisor_path"] = lambda path: path.replace("%", "%%")
     return environment
@@ -57,6 +59,35 @@ def definition(service: Service, manager: Manager, path: str) -> bytes:
             return _fill(
                 "supervisord.conf.j2", service=service, variable=IDENTITY_VARIABLE, definition=path
             )
+
+
+def mirror(
+    endpoint: Endpoint, held: list[Held], user: str | None, without: tuple[str, ...], ipv6: bool
+) -> bytes:
+    """nginx's configuration, with which it serves `held` at `endpoint`.
+
+    `user` is whom its processes are to run as, None where nginx does not run as root; `without` are
+    modules that it was built without.
+    """
+    if endpoint.loopback:
+        addresses = [endpoint.url.removeprefix("http://")]
+    else:
+        addresses = [f"{endpoint.port}", *([f"[::]:{endpoint.port}"] if ipv6 else [])]
+    modules = ("proxy", "fastcgi", "uwsgi", "scgi")
+    return _fill(
+        "mirror.nginx.j2",
+        addresses=addresses,
+        token=endpoint.token.value if endpoint.token else None,
+        held=held,
+        user=user,
+        temporary=["client_body", *(name for name in modules if name not in without)],
+    )
+
+
+def nginx_quote(text: str) -> str:
+    """One word of nginx's configuration, in which no variable is meant."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes:

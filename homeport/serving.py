@@ -39,7 +39,7 @@ class Supervised:
 def environment(target: Target) -> Environment:
     """The packages that this host needs to serve its routes."""
     locks = []
-    if target.settings.engine is Engine.XLLAMACPP:
+    if target.settings.serves and target.settings.engine is Engine.XLLAMACPP:
         locks.append("requirements-engine.txt")
         if not target.machine.openmp:
             locks.append("requirements-openmp.txt")

@@ -21,12 +21,15 @@ from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
 from .model import Endpoint, Model, Route, check_served_together
 from .pins import Pin
 from .sources import Source, source
-from .weights import FileWeights, HubWeights
+from .weights import FileWeights, HubWeights, together
 
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
+
+#: The first port that a user's own server may have, on Linux.
+FIRST_FREE_PORT = 1024
 
 #: What may stand in group data or in a host's data, and its type.
 KEYS: dict[str, Kinds] = {
@@ -83,12 +86,14 @@ class HostData:
 @dataclass(frozen=True)
 class HostSettings:
     """All that homeport wants of one host: the routes it `serves`, those it `uses`, and those whose
-    weights it holds for others (`mirrors`); `source` is where it pulls weights from."""
+    weights it holds for others (`mirrors`), who find them at `serves_mirror`; None where it is no
+    mirror. `source` is where it pulls weights from."""
 
     directory: str
     serves: tuple[Route, ...]
     uses: tuple[Route, ...]
     mirrors: tuple[Route, ...]
+    serves_mirror: Endpoint | None
     source: Source
     engine: Engine
     claude_settings: dict[str, Any]
@@ -104,12 +109,15 @@ def of(host: HostData) -> HostSettings:
             raise _error(host, key, f"it has to be a {kind_name(kind)}", "See the comments there")
     routes = _routes(host, pins.read())
     serves = _served(host, routes)
+    found = source(host.values, host.origin)
+    mirror = _serves_mirror(host, found.mirror, serves)
     return HostSettings(
         directory=_directory(host),
         serves=serves,
         uses=_used(host, routes, serves),
         mirrors=_mirrored(host, routes),
-        source=_source(host),
+        serves_mirror=mirror,
+        source=replace(found, mirror=None) if mirror else found,  # itself it asks the Hub
         engine=_engine(host),
         claude_settings=_claude_settings(host),
         add_to_path=host.values.get("add_to_path", True),
@@ -122,10 +130,39 @@ def check_pins(host: HostData, settings: HostSettings) -> None:
     for route in (*settings.serves, *settings.mirrors):
         weights = route.model.weights
         if isinstance(weights, HubWeights):
+            by_llama_cpp = "laptops" in host.groups and route in settings.serves
             try:
-                _ = weights.gguf if "laptops" in host.groups else weights.pinned
+                _ = weights.gguf if by_llama_cpp else weights.pinned
             except SettingsError as error:
                 raise error.inside(f"{host.origin('routes')}: routes[{route.alias!r}].") from None
+
+
+def check_mirror(hosts: Mapping[str, HostSettings]) -> None:
+    """Raise `SettingsError` where the mirror among `hosts`, by name, cannot serve the others."""
+    mirrors = [name for name, one in hosts.items() if one.serves_mirror]
+    if len(mirrors) > 1:
+        raise SettingsError(
+            "inventory: mirror",
+            mirrors,
+            "all hosts pull from one mirror",
+            "Leave one host in this group",
+        )
+    for mirror in mirrors:
+        held = {one.repo: set(one.files) for one in together(_pulled(hosts[mirror].mirrors))}
+        for name, one in hosts.items():
+            for weights in _pulled(one.serves):
+                asks = one.source.mirror and not one.source.fall_back
+                if asks and not set(weights.files) <= held.get(weights.repo, set()):
+                    raise SettingsError(
+                        "mirrored",
+                        [route.alias for route in hosts[mirror].mirrors],
+                        f"{name} pulls {weights.repo} from {mirror}, which does not hold it",
+                        "Add its route there, write None for all, or set the mirror's fall_back",
+                    )
+
+
+def _pulled(routes: tuple[Route, ...]) -> list[HubWeights]:
+    return [r.model.weights for r in routes if isinstance(r.model.weights, HubWeights)]
 
 
 def unread(host: HostData, known: set[str]) -> list[str]:
@@ -243,8 +280,6 @@ def _mirrored(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
     """The routes whose weights a mirror holds: those named, else all whose weights are pulled."""
     if "mirror" not in host.groups:
         return ()
-    if host.values.get("mirror") is None:
-        raise _error(host, "mirror", "no host would pull from it", "Write its host and port")
     named = host.values.get("mirrored")
     pulled = {
         name: one for name, one in routes.items() if isinstance(one.model.weights, HubWeights)
@@ -252,10 +287,31 @@ def _mirrored(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:
     return _named(host, "mirrored", list(pulled) if named is None else named, pulled)
 
 
-def _source(host: HostData) -> Source:
-    found = source(host.values, host.origin)
-    # The mirror itself pulls from the Hub.
-    return replace(found, mirror=None) if "mirror" in host.groups else found
+def _serves_mirror(
+    host: HostData, mirror: Endpoint | None, serves: tuple[Route, ...]
+) -> Endpoint | None:
+    """Where a host of the group `mirror` serves; None for any other."""
+    if "mirror" not in host.groups:
+        return None
+    if mirror is None:
+        raise _error(host, "mirror", "no host would pull from it", "Write its host and port")
+    field = f"{host.origin('mirror')}: mirror.port"
+    if mirror.port < FIRST_FREE_PORT:
+        raise SettingsError(
+            field,
+            mirror.port,
+            f"a server that does not run as root gets no port below {FIRST_FREE_PORT}",
+            "Write e.g. 8880",
+        )
+    for route in serves:
+        if route.endpoint.port == mirror.port:
+            raise SettingsError(
+                field,
+                mirror.port,
+                f"{host.name} serves {route.alias} on the same port",
+                f"Write e.g. {mirror.port + 1}",
+            )
+    return mirror
 
 
 def _used(host: HostData, routes: dict[str, Route], serves: tuple[Route, ...]) -> tuple[Route, ...]:

@@ -81,6 +81,7 @@ class Source:
             "tokens": tokens,
             "allow_pickle": weights.pickle,
             "keep_previous": self.keep_previous,
+            "mirror": self.mirror is not None,
         }
 
 

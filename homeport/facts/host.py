@@ -155,6 +155,13 @@ class AnswerFact(FactBase[dict[str, Any]]):
         return {"state": "failed", "detail": "the probe said nothing"}
 
 
+class MirrorAnswerFact(AnswerFact):
+    """The same of remote/ask_mirror.py."""
+
+    def command(self, python: str, ask: str) -> StringCommand:
+        return program(python, "ask_mirror.py", ask)
+
+
 class ClientAnswerFact(FactBase[str]):
     """What the real client answers through a route's script, or what it says instead."""
 

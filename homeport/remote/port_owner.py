@@ -1,8 +1,8 @@
 """Say which process listens on a TCP port of this machine: one JSON object, or null.
 
 usage: port_owner.py PORT VARIABLE. Prints {"pid": number or null, "command": text, "value": the
-VARIABLE of its environment or null}; the pid is null where the process belongs to another user.
-Reads /proc where there is one, else asks lsof.
+VARIABLE of its environment, or of the nearest process above it that has one, or null}; the pid is
+null where the process belongs to another user. Reads /proc where there is one, else asks lsof.
 """
 
 import json
@@ -63,9 +63,19 @@ def command(pid: int) -> str:
 
 
 def variable(pid: int, name: str) -> "str | None":
-    with open("/proc/%d/environ" % pid, "rb") as file:
-        pairs = [pair.partition("=") for pair in file.read().decode(errors="replace").split("\0")]
-    return {key: value for key, _, value in pairs}.get(name)
+    """nginx overwrites its own environment by the title it gives itself, hence those above it."""
+    while pid > 1:
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                words = file.read().decode(errors="replace").split("\0")
+            with open("/proc/%d/stat" % pid) as stat:
+                pid = int(stat.read().rpartition(")")[2].split()[1])
+        except OSError:  # another user's
+            return None
+        for word in words:
+            if word.startswith(name + "="):
+                return word[len(name) + 1 :]
+    return None
 
 
 def linux(port: int, name: str) -> "dict[str, object] | None":

@@ -84,6 +84,9 @@ PICKLE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 PART = ".homeport-part"
 
+#: What to do where the mirror lacks something.
+DEPLOY_MIRROR = "Deploy it first, with --limit mirror"
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -162,8 +165,9 @@ class Desired:
 
     `patterns` are globs on whole paths. `files` are sizes and hashes by path, as `file_of` reads
     them; without, the endpoint's own list is believed. `fallback` is the endpoint to ask where the
-    first is down or lacks something. `tokens` is a file with {ENDPOINT: TOKEN}; under systemd it is
-    the credential of that name. `keep_previous`: the revision before stays until the next.
+    first is down or lacks something; `mirror`: the first is one of our own. `tokens` is a file with
+    {ENDPOINT: TOKEN}; under systemd it is the credential of that name. `keep_previous`: the
+    revision before stays until the next.
     """
 
     endpoint: str
@@ -176,6 +180,7 @@ class Desired:
     tokens: str | None = None
     allow_pickle: bool = False
     keep_previous: bool = True
+    mirror: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Desired:
@@ -396,11 +401,19 @@ def sync_directory(path: Path) -> None:
 
 
 class Hub:
-    """An endpoint that speaks the Hub's API. `endpoint` is its URL, `token` goes there only."""
+    """An endpoint that speaks the Hub's API. `endpoint` is its URL, `token` goes there only; a
+    `mirror` is one of our own, so what to do where it lacks something is another thing."""
 
-    def __init__(self, endpoint: str, repo: str, revision: str, token: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        repo: str,
+        revision: str,
+        token: str | None = None,
+        mirror: bool = False,
+    ) -> None:
         self.endpoint, self.repo, self.revision = endpoint.rstrip("/"), repo, revision
-        self.token = token
+        self.token, self.mirror = token, mirror
         self.xet = True
         self._xet_streams: Any = None
         self._lock = threading.Lock()
@@ -567,6 +580,18 @@ class Hub:
         from huggingface_hub import errors
 
         at = f"{self.repo} at {self.endpoint}"
+        missing = (
+            errors.RepositoryNotFoundError,
+            errors.RevisionNotFoundError,
+            errors.EntryNotFoundError,
+        )
+        if self.mirror and isinstance(error, missing):
+            what = f"{file.path} of {self.repo}" if file else self.repo
+            return Problem(
+                f"the mirror at {self.endpoint} does not have {what} in revision {self.revision}. "
+                f"{DEPLOY_MIRROR}",
+                elsewhere=True,
+            )
         if isinstance(error, errors.GatedRepoError):
             return Problem(
                 f"{self.repo} is gated. Accept its licence at {self.endpoint}/{self.repo}, and "
@@ -607,6 +632,11 @@ class Hub:
         return error
 
     def _refused(self, code: int, headers: Any) -> Exception:
+        if self.mirror and code in (401, 403):
+            return Problem(
+                f"the mirror at {self.endpoint} takes another token. {DEPLOY_MIRROR}",
+                elsewhere=True,
+            )
         if code == 401:
             return Problem(
                 f"{self.endpoint} does not accept the token, or asks for one (401). Make one there "
@@ -865,7 +895,10 @@ class Pull:
     def __init__(self, desired: Desired, place: Place, meter: Meter) -> None:
         self.desired, self.place, self.meter = desired, place, meter
         urls = [desired.endpoint, *([desired.fallback] if desired.fallback else [])]
-        self.hubs = [Hub(url, desired.repo, desired.revision, desired.token(url)) for url in urls]
+        self.hubs = [
+            Hub(url, desired.repo, desired.revision, desired.token(url), desired.mirror and not n)
+            for n, url in enumerate(urls)
+        ]
         self.halt = threading.Event()
         self.not_before = 0.0
         self._manifest = place.manifest()

@@ -18,6 +18,11 @@ def problems(target: Target) -> list[str]:
     return supervision.problems(target) or weights.problems(target)
 
 
+def services(target: Target) -> list[str]:
+    """The definitions of the services that this role has on the host."""
+    return []
+
+
 @deploy("GPU host")
 def apply(target: Target) -> None:
     layout = target.layout
@@ -26,7 +31,8 @@ def apply(target: Target) -> None:
         paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
     supervision.apply(target=target)
-    weights.apply(target=target, routes=target.settings.serves)
+    if not target.settings.serves_mirror:  # that role has pulled them, with the others'
+        weights.apply(target=target, routes=target.settings.serves)
     for route in target.settings.serves:
         report.say(
             host,

@@ -6,15 +6,14 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from ..facts.file import FileStateFact, SizeAndTimeFact
-from ..facts.host import OLDEST_PYTHON, PortOwnerFact, python_version
-from ..facts.service import RunningServiceFact
+from ..facts.host import OLDEST_PYTHON, python_version
 from ..model import Route
 from ..operations import file, hub, python_env, service, verify
 from ..render import definition
+from ..service import definition_path
 from ..serving import (
     PROGRAM,
     Supervised,
-    deployed,
     environment,
     server_token,
     supervised,
@@ -23,7 +22,7 @@ from ..serving import (
 )
 from ..settings import Engine
 from ..target import Target, install_python
-from . import supervision, weights
+from . import ports, supervision, weights
 
 DIRECTORIES = ("state", "env", "lib", "log", "service", "weights")
 
@@ -38,8 +37,16 @@ def problems(target: Target) -> list[str]:
     return [problem for problem in found if problem]
 
 
+def services(target: Target) -> list[str]:
+    """The definitions of the services that this role has on the host."""
+    machine, layout = target.machine, target.layout
+    names = [f"{layout.services}{route.alias}" for route in target.settings.serves]
+    return [definition_path(name, machine.manager, layout) for name in names]
+
+
 @deploy("Laptop")
-def apply(target: Target) -> None:
+def apply(target: Target, keep: list[str]) -> None:
+    """`keep` are the definitions of all services that any role has on this host."""
     layout = target.layout
     engine = environment(target)
     file.private_directories(
@@ -54,15 +61,11 @@ def apply(target: Target) -> None:
         content=PROGRAM.read_bytes(),
     )
     supervision.apply(target=target)
-    weights.apply(target=target, routes=target.settings.serves)
-    wanted = [(route, supervised(route, target)) for route in target.settings.serves]
-    service.only(
-        name="Remove what is served no more",
-        target=target,
-        keep=[one.definition for _, one in wanted],
-    )
-    for route, one in wanted:
-        _serve(route, one, target)
+    if not target.settings.serves_mirror:  # that role has pulled them, with the others'
+        weights.apply(target=target, routes=target.settings.serves)
+    service.only(name="Remove what is served no more", target=target, keep=keep)
+    for route in target.settings.serves:
+        _serve(route, supervised(route, target), target)
     python_env.only(
         name="Remove older environments", environments=[engine, hub.environment(target)]
     )
@@ -151,23 +154,5 @@ def _weights_problem(route: Route, target: Target) -> str | None:
 
 
 def _port_problem(route: Route, target: Target) -> str | None:
-    port = route.endpoint.port
-    owner = host.get_fact(PortOwnerFact, python=target.machine.python, port=port)
-    if owner is None:
-        return None
-    if (owner["value"] or "").startswith(f"{target.layout.owner}/"):
-        return None  # ours, even where whatever supervised it was killed
-    for known in deployed(target):
-        running = host.get_fact(
-            RunningServiceFact,
-            service=known.name,
-            manager=known.manager,
-            definition=known.definition,
-        )
-        if owner["pid"] is not None and owner["pid"] == running.pid:
-            return None
-    who = f"{owner['command']} (process {owner['pid']})" if owner["pid"] else owner["command"]
-    return (
-        f"port {port} of {route.alias} is in use by {who}. End that, or give the route another "
-        "port; for make try: make try TRY_PORT=18081"
-    )
+    taken = ports.problem(route.endpoint.port, route.alias, target)
+    return taken and f"{taken}; for make try: make try TRY_PORT=18081"

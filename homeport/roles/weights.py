@@ -6,7 +6,7 @@ from pyinfra.api import deploy
 
 from ..facts.host import OLDEST_PYTHON, python_version
 from ..model import Route
-from ..operations import file, hub
+from ..operations import file, hub, mirror
 from ..remote.pull import gigabytes
 from ..target import Target, install_python
 from ..weights import HubWeights, together
@@ -43,6 +43,12 @@ def problems(target: Target) -> list[str]:
         f"{gigabytes(needed)} of {names} are still to come. See what takes the room with: "
         f"du -xhd1 '{machine.home}', or set homeport_dir to a larger disk"
     ]
+
+
+@deploy("Weights")
+def awaited(target: Target) -> None:
+    """Wait for the mirror, which some host of the same run may be; each host comes by here."""
+    mirror.reachable(name="Wait for the mirror", weights=of(target.settings.serves), target=target)
 
 
 @deploy("Weights")

@@ -60,8 +60,9 @@ def plan(machine: list[str], answers: dict[str, Any] | None = None, **data: Any)
             box = target.current()
             assert box is not None
             assert laptop.problems(box) + workstation.problems(box) == []
-        for role in (laptop, workstation):
-            add_deploy(state, role.apply, target=box)
+            keep = laptop.services(box)
+        add_deploy(state, laptop.apply, target=box, keep=keep)
+        add_deploy(state, workstation.apply, target=box)
         with ctx_host.use(host):
             for name in state.get_op_order():
                 for command in state.ops[host][name].command_generator():
