@@ -1,4 +1,5 @@
-# The host that holds weights for the others (group_data/all.py: mirror).
+# The host that pulls weights once for all, and serves them (group_data/all.py: mirror). One, on Linux.
 
 # The routes whose weights it holds: None means all that are pulled, a list of aliases just those.
+# What another host pulls has to be among them, unless the mirror's fall_back is set.
 mirrored = None

@@ -90,7 +90,7 @@ class Layout:
 
     @property
     def installed_packages(self) -> str:
-        """The list of the system's packages that homeport installed."""
+        """The list of the system's packages that homeport installed, and of what they made."""
         return self.path("state", "installed-packages")
 
     def weights(self, repo: str) -> str:

@@ -60,11 +60,12 @@ class NginxFact(FactBase[Nginx]):
 
 
 class InstalledFact(FactBase[list[str]]):
-    """Those packages in the list `record` that are still installed; none without a list."""
+    """Those packages in the list `record`, of packages and paths, that are still installed; none
+    without a list."""
 
     def command(self, record: str) -> StringCommand:
         return StringCommand(
-            "for package in $(cat", QuoteString(record), "2>/dev/null); do "
+            "for package in $(grep -v ^/", QuoteString(record), "2>/dev/null | sort -u); do "
             "dpkg-query -W -f '${Package}\\n' \"$package\" 2>/dev/null; done; true",
         )  # fmt: skip
 

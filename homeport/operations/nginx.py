@@ -13,32 +13,49 @@ from .file import Commands
 #: What a person types who has the right to.
 BY_HAND = f"sudo apt install {PACKAGE} && sudo systemctl disable --now nginx"
 
-# What apt is about to install is recorded first, and the distribution's own server masked, so that
-# a run that is interrupted anywhere leaves nothing that serves, and nothing unknown.
+#: What Debian's packages make and do not take away again.
+_MADE = "/var/www/html/index.nginx-debian.html /var/www/html /var/www"
+
+# What apt is about to install is recorded first, with the paths that come with it, and the
+# distribution's own server is masked, so that a run that is interrupted anywhere leaves nothing
+# that serves, and nothing unknown. Where nothing was installed nothing stays, or what a person then
+# installs would be taken for ours.
 _INSTALL = f"""{AS_ROOT}
 export LC_ALL=C
 apt="apt-get -qq --no-install-recommends -o DPkg::Lock::Timeout=120"
 new() {{ $apt --simulate install {PACKAGE} | awk '$1 == "Inst" && $3 ~ /^[(]/ {{ print $2 }}'; }}
-[ -n "$(new)" ] || root $apt update
-new > "$record" && [ -s "$record" ] || {{ rm -f "$record"; echo "$failed" >&2; exit 1; }}
-[ ! -d /etc/systemd/system ] || [ -e {UNIT} ] || [ -L {UNIT} ] || root ln -s /dev/null {UNIT}
 install() {{
   root env DEBIAN_FRONTEND=noninteractive $apt -y install {PACKAGE} </dev/null >/dev/null; }}
-install || {{ root $apt update && install; }} || {{ echo "$failed" >&2; exit 1; }}
+fail() {{
+  [ -n "$(dpkg-query -W $packages 2>/dev/null)" ] || {{ rm -f "$record"; $unmask; }}
+  echo "$failed" >&2; exit 1; }}
+unmask=true
+packages=$(new)
+[ -n "$packages" ] || {{ root $apt update; packages=$(new); }}
+[ -n "$packages" ] || fail
+echo "$packages" >> "$record"
+for path in {_MADE}; do [ -e "$path" ] || echo "$path" >> "$record"; done
+if [ -d /etc/systemd/system ] && [ ! -e {UNIT} ] && [ ! -L {UNIT} ]; then
+  echo {UNIT} >> "$record"
+  root ln -s /dev/null {UNIT}
+  unmask="root rm -f {UNIT}"
+fi
+install || {{ root $apt update && install; }} || fail
 """
 
 # dpkg, unlike apt, takes away nothing that somebody else's package needs. Where the distribution's
 # own server is masked no more, somebody has taken it into use.
 _PURGE = f"""{AS_ROOT}
-[ ! -d /run/systemd/system ] || [ "$(readlink {UNIT})" = /dev/null ] || packages=
+paths=$(grep ^/ "$record")
+if grep -qxF {UNIT} "$record" && [ "$(readlink {UNIT})" != /dev/null ]; then packages=; paths=; fi
 case "$packages" in ?*)
   root env DEBIAN_FRONTEND=noninteractive dpkg --purge $packages </dev/null >/dev/null || {{
     echo "$failed" >&2; exit 1; }} ;;
 esac
-[ "$(readlink {UNIT})" != /dev/null ] || {{
-  root rm -f {UNIT}
-  [ ! -d /run/systemd/system ] || root systemctl daemon-reload
-}}
+for path in $paths; do
+  if [ -d "$path" ]; then root rmdir "$path" 2>/dev/null; else root rm -f "$path"; fi
+done
+[ ! -d /run/systemd/system ] || root systemctl daemon-reload
 rm -f "$record"
 """
 

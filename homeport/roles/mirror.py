@@ -62,6 +62,11 @@ def apply(target: Target, keep: list[str]) -> None:
             content=f"{endpoint.token.value}\n".encode(),
             mode="600",
         )
+    file.directories(
+        name=f"Directory for what {target.machine.manager} starts at boot",
+        paths=supervision.enabled_directories(target),
+        record=layout.created_directories,
+    )
     mirror.served(name="Have the mirror served", weights=held, endpoint=endpoint, target=target)
     mirror.answers(name="Ask the mirror", weights=held, endpoint=endpoint, target=target)
 

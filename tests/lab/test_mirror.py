@@ -349,6 +349,20 @@ def test_removal_leaves_no_trace(fleet: Fleet) -> None:
     assert fleet.lab.remove(fleet.inventory).of("mirror")[0] == "no changes"
 
 
+def test_where_apt_fails_nothing_of_nginx_stays(fleet: Fleet) -> None:
+    conf = fleet.mirror.file("/etc/apt/apt.conf.d/90lab")
+    right = conf.read_text()
+    conf.write_text(right.replace(":3128", ":1"))
+    run = fleet.deploy("--limit", "mirror")
+    conf.write_text(right)
+    assert run.status == 1
+    assert "apt could not install nginx-light, see its lines above. Type: sudo apt" in run.output
+    assert not fleet.mirror.file(f"{DIRECTORY}/state/installed-packages").exists()
+    assert fleet.lab.remove(fleet.inventory, "--limit", "mirror").status == 0
+    left = fleet.mirror.difference(fleet.before["mirror"])
+    assert [path for path in left if not path.startswith(PACKAGING)] == []
+
+
 def test_an_nginx_that_is_there_is_used_and_left(fleet: Fleet) -> None:
     fleet.mirror.run("DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nginx-light")
     before = fleet.mirror.tree()
