@@ -143,7 +143,9 @@ def _asked(held: list[Held], endpoint: Endpoint, target: Target) -> dict[str, st
             "size": file.size,
             "token_path": mirroring.token(layout) if endpoint.token else None,
         }
-    ask = {"url": f"http://127.0.0.1:{endpoint.port}", "seconds": _UP_WITHIN, "file": asked}
+    # By its name it may have no address of its own.
+    url = endpoint.url if endpoint.loopback else f"http://127.0.0.1:{endpoint.port}"
+    ask = {"url": url, "seconds": _UP_WITHIN, "file": asked}
     found: dict[str, str] = host.get_fact(
         MirrorAnswerFact, python=target.python, ask=json.dumps(ask)
     )

@@ -363,6 +363,25 @@ def test_where_apt_fails_nothing_of_nginx_stays(fleet: Fleet) -> None:
     assert [path for path in left if not path.startswith(PACKAGING)] == []
 
 
+def test_a_mirror_may_be_a_laptop_as_well(fleet: Fleet) -> None:
+    model = "homeport.claude-fable5.service"
+    groups = {"mirror": [fleet.mirror], "laptops": [fleet.mirror]}
+    both = fleet.lab.inventory(groups, user=USER, name="both", routes=PULLED)
+    run = fleet.lab.deploy(both)
+    assert run.status == 0, run.output
+    assert [line.split(" ")[0] for line in run.of("mirror")[1:]] == [REPO, "the", "claude-fable5"]
+    pids = [fleet.mirror.service(unit, user=USER).pid for unit in (UNIT, model)]
+    assert fleet.lab.deploy(both).of("mirror")[0] == "no changes"
+    assert [fleet.mirror.service(unit, user=USER).pid for unit in (UNIT, model)] == pids
+    alone = fleet.deploy("--limit", "mirror")
+    assert alone.status == 0, alone.output
+    assert fleet.mirror.service(model, user=USER).active == "inactive"
+    assert fleet.pid == pids[0]
+    assert fleet.lab.remove(fleet.inventory, "--limit", "mirror").status == 0
+    left = fleet.mirror.difference(fleet.before["mirror"])
+    assert [path for path in left if not path.startswith(PACKAGING)] == []
+
+
 def test_an_nginx_that_is_there_is_used_and_left(fleet: Fleet) -> None:
     fleet.mirror.run("DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nginx-light")
     before = fleet.mirror.tree()

@@ -22,6 +22,8 @@ from homeport.service import IDENTITY_VARIABLE, Manager, Service
 
 LAYOUT = Layout.under("/home/jörg o'x 100%", "~/.homeport")
 
+TOKENS = st.from_regex(r"[A-Za-z0-9._~+/=:-]{1,40}", fullmatch=True).map(Token)
+
 ROUTES = st.builds(
     lambda alias, context, port, token: Route(
         replace(MODELS["gemma-4-12b-coder"], alias=alias, context=context),
@@ -32,7 +34,7 @@ ROUTES = st.builds(
     ),
     context=st.integers(WORK_CONTEXT, 262_144),
     port=st.integers(1, 65_535),
-    token=st.none() | st.from_regex(r"[A-Za-z0-9._~+/=:-]{1,40}", fullmatch=True).map(Token),
+    token=st.none() | TOKENS,
 )
 
 
@@ -126,6 +128,16 @@ def test_the_way_back_knows_every_variable(route: Route) -> None:
     script = render.use_anthropic(LAYOUT, (route,)).decode()
     for name in (*claude_code.VARIABLES, "HOMEPORT_ROUTE"):
         assert re.search(rf"\b{name}\b", script)
+
+
+@given(st.integers(1024, 65_535), st.none() | TOKENS)
+def test_mirror_configuration(port: int, token: Token | None) -> None:
+    endpoint = Endpoint("mirror-01", port, token, open_to_network=token is None)
+    text = render.mirror(endpoint, [], user=None, without=(), ipv6=True).decode()
+    assert re.findall(r"listen (.*);", text) == [str(port), f"[::]:{port}"]
+    asked = re.findall(r'"~\^Bearer \\Q(.*)\\E\$" 0;', text)
+    assert asked == ([token.value] if token else [])
+    assert ("return 401;" in text) == (token is not None)
 
 
 def test_a_small_model_makes_the_client_simple() -> None:
