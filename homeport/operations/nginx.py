@@ -22,7 +22,8 @@ _MADE = "/var/www/html/index.nginx-debian.html /var/www/html /var/www"
 # installs would be taken for ours.
 _INSTALL = f"""{AS_ROOT}
 export LC_ALL=C
-apt="apt-get -qq --no-install-recommends -o DPkg::Lock::Timeout=120"
+apt="apt-get -qq --no-install-recommends"
+apt="$apt -o DPkg::Lock::Timeout=120 -o APT::Keep-Downloaded-Packages=false"
 new() {{ $apt --simulate install {PACKAGE} | awk '$1 == "Inst" && $3 ~ /^[(]/ {{ print $2 }}'; }}
 install() {{
   root env DEBIAN_FRONTEND=noninteractive $apt -y install {PACKAGE} </dev/null >/dev/null; }}

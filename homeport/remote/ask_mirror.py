@@ -1,18 +1,20 @@
 """Ask a mirror of weights for the first bytes of a file: one JSON object as the answer.
 
 usage: ask_mirror.py JSON, with url, seconds (for which it may be down) and file: null, which asks
-only whether anything answers there, or {"place": the path at the mirror, "path": the file here,
+only whether anything listens there, or {"place": the path at the mirror, "path": the file here,
 "size": bytes, "token_path": a file, or null}. Prints {"state": ..., "detail": ...}, with a state of
-    down        nothing answers there (detail: why)
+    down        nothing listens there (detail: why)
     open        it serves without a token, and has one
     wrong       it does not serve that file as it is here (detail: what it does)
     answered
 """
 
 import json
+import socket
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -37,6 +39,19 @@ def request(ask: "dict[str, Any]", place: str, headers: "dict[str, str]") -> "tu
         except OSError as error:
             if time.monotonic() > until:
                 raise Found("down", str(getattr(error, "reason", error))) from None
+        time.sleep(0.2)
+
+
+def connect(ask: "dict[str, Any]") -> None:
+    address = urllib.parse.urlsplit(ask["url"])
+    until = time.monotonic() + ask["seconds"]
+    while True:
+        try:
+            socket.create_connection((address.hostname, address.port), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise Found("down", str(error)) from None
         time.sleep(0.2)
 
 
@@ -65,7 +80,7 @@ def main() -> None:
         if ask["file"]:
             check(ask, ask["file"])
         else:
-            request(ask, "/", {})
+            connect(ask)
         result = {"state": "answered", "detail": ""}
     except Found as found:
         result = {"state": found.args[0], "detail": str(found.args[1])}

@@ -76,7 +76,8 @@ def test_a_disk_that_is_too_small_is_found_before_anything_is_changed(
 def test_a_token_that_the_server_does_not_know(lab: Lab, gpu: Host, mirror: Hub) -> None:
     run = lab.deploy(fleet(lab, gpu, mirror, token="another"))
     assert run.status == 1
-    assert run.of("gpu")[-1].startswith(f"{REPO}: {mirror.url} does not accept the token, or asks")
+    words = f"{REPO}: the mirror at {mirror.url} takes another token. Deploy it first, with"
+    assert run.of("gpu")[-1].startswith(words)
     assert "another" not in run.of("gpu")[-1]
 
 

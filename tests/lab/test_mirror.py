@@ -353,6 +353,7 @@ def test_where_apt_fails_nothing_of_nginx_stays(fleet: Fleet) -> None:
     conf = fleet.mirror.file("/etc/apt/apt.conf.d/90lab")
     right = conf.read_text()
     conf.write_text(right.replace(":3128", ":1"))
+    fleet.mirror.run("apt-get clean")
     run = fleet.deploy("--limit", "mirror")
     conf.write_text(right)
     assert run.status == 1
