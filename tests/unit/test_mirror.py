@@ -25,6 +25,8 @@ from homeport.service import Manager
 from homeport.settings import HostData, HostSettings, check_mirror, check_pins, of
 from homeport.weights import HubWeights
 
+from ..conftest import missing
+
 COMMIT, EARLIER = "a" * 40, "b" * 40
 LAYOUT = Layout.under("/home/jörg o'x 100%", "~/.homeport")
 ODD = "sub/a $1 \"x\\y?&#;{}' 100%.gguf"
@@ -72,7 +74,7 @@ def test_only_the_files_that_are_held_have_an_address() -> None:
 def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
-        pytest.skip("nginx is not installed; tests/lab/test_mirror.py runs it")
+        missing("nginx is not installed")
     (tmp_path / "mirror" / "run").mkdir(parents=True)
     file = tmp_path / "nginx.conf"
     file.write_text(configuration(Endpoint("mirror-01", 8880, Token("a.b+c/d=e:f~g-_"))))
