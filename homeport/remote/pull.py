@@ -115,7 +115,11 @@ class Again(Exception):
 
 
 class WrongBytes(Exception):
-    """What came is not the file."""
+    """What came is not the file; `unread`: that was found out before a byte of it was taken."""
+
+    def __init__(self, words: str, unread: bool = False) -> None:
+        super().__init__(words)
+        self.unread = unread
 
 
 class Halted(Exception):
@@ -466,11 +470,13 @@ class Hub:
         length = response.headers.get("Content-Length") if response.status == 200 else None
         if response.status == 206 and there != f"bytes {offset}-{file.size - 1}/{file.size}":
             response.close()
-            raise WrongBytes(f"the server has {there or 'no range'}, and {file.size} bytes it is")
+            said = there or "no range"
+            raise WrongBytes(f"the server has {said}, and {file.size} bytes it is", unread=True)
         if length is not None and int(length) != file.size:
             kind = response.headers.get_content_type()
             response.close()
-            raise WrongBytes(f"the server has {length} bytes ({kind}), and {file.size} it is")
+            said = f"{length} bytes ({kind})"
+            raise WrongBytes(f"the server has {said}, and {file.size} it is", unread=True)
         return start, self._chunks(response, file)
 
     def _chunks(self, response: Any, file: File) -> Chunks:
@@ -622,7 +628,7 @@ class Hub:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
             if error.code == 416:
-                return WrongBytes("the server has fewer bytes than that")
+                return WrongBytes("the server has fewer bytes than that", unread=True)
             if error.code in (403, 404, 410):  # a signed URL that has expired; the next is another
                 return Again(f"{origin(error.url)} answers {error.code}")
             return self._refused(error.code, error.headers)
@@ -1060,10 +1066,11 @@ class Pull:
         except Again:
             raise
         except WrongBytes as error:
-            if not part.mixed:
+            if error.unread or not part.mixed:
                 wrong[hub.endpoint] = wrong.get(hub.endpoint, 0) + 1
-            part.restart()
-            self.meter.received[file.path] = 0
+            if not error.unread:
+                part.restart()
+                self.meter.received[file.path] = 0
             if wrong.get(hub.endpoint, 0) > 1:
                 raise Problem(
                     f"{hub.endpoint} sent {file.path} of {self.desired.repo} twice, and both times "
@@ -1071,7 +1078,7 @@ class Pull:
                     "a proxy or a login page, or that server's copy is damaged",
                     elsewhere=True,
                 ) from None
-            raise Again(f"{file.path}: {error}; it is fetched again", 0) from None
+            raise Again(f"{file.path}: {error}; it is fetched again") from None
 
     def _patiently(self, attempt: Callable[[Hub], Result], received: Callable[[], int]) -> Result:
         """What `attempt` returns, tried until it works, or until there is no hope; `received` says

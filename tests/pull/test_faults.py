@@ -46,6 +46,7 @@ FAULTS: dict[str, tuple[list[Fault], str, int]] = {
     "a signature that has expired": ([Status(403)], "GET", 0),
     "one bit, once": ([Flip(SIZE // 3)], "GET", SIZE),
     "a page instead": ([Html()], "GET", 0),
+    "a page instead of the rest": ([Reset(SIZE // 2), Html()], "GET", 0),
     "a page instead of the HEAD": ([Html()], "HEAD", 0),
     "resumed from the start": ([Reset(SIZE // 2), IgnoreRange()], "GET", SIZE // 2),
     "resumed elsewhere": ([Reset(SIZE // 2), WrongRange()], "GET", SIZE),
