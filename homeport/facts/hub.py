@@ -48,27 +48,12 @@ class SnapshotFact(FactBase[Snapshot]):
         return Snapshot()
 
 
-class ManifestFact(FactBase[dict[str, Any]]):
-    """What remote/pull.py wrote down of a revision in `destination`, {} where there is nothing."""
+class RecordFact(FactBase[dict[str, Any]]):
+    """What remote/pull.py wrote down in `destination`, {} where there is nothing: `record` is a
+    revision, for its manifest, or "progress", for what a pull says of itself."""
 
-    def command(self, destination: str, revision: str) -> StringCommand:
-        path = f"{destination}/.homeport/{revision}.json"
-        return StringCommand("cat", QuoteString(path), "2>/dev/null || true")
-
-    def process(self, output: list[str]) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads("\n".join(output) or "{}")
-        return found
-
-    @staticmethod
-    def default() -> dict[str, Any]:
-        return {}
-
-
-class ProgressFact(FactBase[dict[str, Any]]):
-    """What a pull into `destination` says of itself, {} where none has said anything."""
-
-    def command(self, destination: str) -> StringCommand:
-        path = f"{destination}/.homeport/progress.json"
+    def command(self, destination: str, record: str) -> StringCommand:
+        path = f"{destination}/.homeport/{record}.json"
         return StringCommand("cat", QuoteString(path), "2>/dev/null || true")
 
     def process(self, output: list[str]) -> dict[str, Any]:

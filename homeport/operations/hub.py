@@ -14,10 +14,9 @@ from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import ROOT, progress, report
 from ..facts.file import EntriesFact
-from ..facts.hub import ProgressFact, Snapshot, SnapshotFact
+from ..facts.hub import RecordFact, Snapshot, SnapshotFact
 from ..facts.service import LastLogLines, RunningServiceFact
 from ..remote.pull import gigabytes
-from ..render import definition
 from ..service import Service, definition_path, digest
 from ..serving import Deployed, supervisor_python
 from ..target import Target
@@ -122,15 +121,7 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
         yield StringCommand("rm -f", QuoteString(f"{destination}/.homeport/progress.json"))
     elif state.is_executing:
         host.log(f"{weights.repo} is being pulled already, as process {running.pid}")
-    yield from file.write._inner(
-        path=own_definition, content=definition(wanted, machine.manager, own_definition)
-    )
-    yield from service.converged._inner(
-        service=wanted,
-        manager=machine.manager,
-        definition=own_definition,
-        python=supervisor_python(target),
-    )
+    yield from service.in_place(wanted, machine.manager, own_definition, supervisor_python(target))
     if not state.is_executing:
         return
     problem = _watch(wanted, weights, target, own_definition)
@@ -166,7 +157,7 @@ def _watch(
                 manager=target.machine.manager,
                 definition=own_definition,
             )
-            now = host.get_fact(ProgressFact, destination=destination)
+            now = host.get_fact(RecordFact, destination=destination, record="progress")
             for note in now.get("notes", []):
                 if note not in told:
                     told.append(note)

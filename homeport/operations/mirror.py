@@ -10,13 +10,13 @@ from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import mirroring, report
 from ..facts.host import MirrorAnswerFact
-from ..facts.hub import ManifestFact
+from ..facts.hub import RecordFact
 from ..facts.nginx import Nginx, NginxFact
 from ..facts.service import LastLogLines
 from ..mirroring import Held
 from ..model import Endpoint
 from ..remote.pull import DEPLOY_MIRROR, gigabytes
-from ..render import definition, mirror
+from ..render import mirror
 from ..service import Service
 from ..serving import supervisor_python
 from ..target import Target
@@ -45,15 +45,7 @@ def served(weights: list[HubWeights], endpoint: Endpoint, target: Target) -> Com
     for name, text in documents.items():
         yield from file.write._inner(path=f"{folder}/{name}", content=text)
     yield from file.write._inner(path=mirroring.configuration(layout), content=content, mode="600")
-    yield from file.write._inner(
-        path=own_definition, content=definition(wanted, machine.manager, own_definition)
-    )
-    yield from service.converged._inner(
-        service=wanted,
-        manager=machine.manager,
-        definition=own_definition,
-        python=supervisor_python(target),
-    )
+    yield from service.in_place(wanted, machine.manager, own_definition, supervisor_python(target))
 
 
 @operation()
@@ -114,7 +106,7 @@ def _held(weights: list[HubWeights], target: Target) -> list[Held]:
         found.append(Held(pin.repo, pin.revision, pin.files, main=True))
         for revision in hub.status(one, target).others:
             manifest = host.get_fact(
-                ManifestFact, destination=target.layout.weights(one.repo), revision=revision
+                RecordFact, destination=target.layout.weights(one.repo), record=revision
             )
             if revision != pin.revision and (before := mirroring.from_manifest(manifest)):
                 found.append(before)

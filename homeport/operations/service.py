@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
+from .. import render
 from ..facts.file import FileStateFact
 from ..facts.host import Lingering
 from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, RunningServiceFact
@@ -12,6 +13,7 @@ from ..layout import Layout
 from ..service import IDENTITY_VARIABLE, SUPERVISORD, Manager, Service, identity_start
 from ..serving import Deployed, deployed
 from ..target import Target
+from . import file
 from .file import Commands, leftovers
 
 # supervisord is gone when it has stopped its program, at most 10 s after the signal. One that was
@@ -66,6 +68,15 @@ def converged(service: Service, manager: Manager, definition: str, python: str) 
                 "PYTHONUTF8=1 ", QuoteString(python), f" {SUPERVISORD} ", QuoteString(definition),
                 _separator="",
             )  # fmt: skip
+
+
+def in_place(service: Service, manager: Manager, definition: str, python: str) -> Commands:
+    """The commands of another operation that write the definition of `service` and have it run."""
+    content = render.definition(service, manager, definition)
+    yield from file.write._inner(path=definition, content=content)
+    yield from converged._inner(
+        service=service, manager=manager, definition=definition, python=python
+    )
 
 
 @operation()
