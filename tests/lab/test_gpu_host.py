@@ -74,11 +74,11 @@ def test_a_disk_that_is_too_small_is_found_before_anything_is_changed(
 
 
 def test_a_token_that_the_server_does_not_know(lab: Lab, gpu: Host, mirror: Hub) -> None:
-    run = lab.deploy(fleet(lab, gpu, mirror, token="another"))
+    run = lab.deploy(fleet(lab, gpu, mirror, token="falsches-token"))
     assert run.status == 1
     words = f"{REPO}: the mirror at {mirror.url} takes another token. Deploy it first, with"
     assert run.of("gpu")[-1].startswith(words)
-    assert "another" not in run.of("gpu")[-1]
+    assert "falsches" not in run.of("gpu")[-1]
 
 
 def test_the_token_goes_to_its_server_and_nowhere_else(lab: Lab, gpu: Host, mirror: Hub) -> None:
