@@ -39,7 +39,7 @@ if target and fit(target, *checks):
         weights.awaited(target=target)  # nobody pulls from it before it has them
 
     if serves_others:
-        gpu_host.apply(target=target)  # weights; its server is not managed yet, and it says so
+        gpu_host.apply(target=target, keep=keep)  # weights; its server is not managed yet
 
     if serves_itself:
         laptop.apply(target=target, keep=keep)  # engine, weights, service; it has to answer

@@ -88,6 +88,10 @@ class Layout:
     def log(self, route: Route) -> str:
         return self.path("log", f"{route.alias}.log")
 
+    def service_files(self, name: str) -> tuple[str, str]:
+        """What the service `name`, where it is a pull, is told, and its tokens."""
+        return self.path("service", f"{name}.json"), self.path("service", f"{name}.tokens")
+
     @property
     def installed_packages(self) -> str:
         """The list of the system's packages that homeport installed, and of what they made."""

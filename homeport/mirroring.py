@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .layout import Layout
-from .remote.pull import File, file_of
+from .remote.pull import File, Problem, file_of
 from .service import Manager, Service, definition_path, digest
 
 #: The service's main process, and its arguments are nginx's words. nginx writes over its own
@@ -72,12 +72,15 @@ def from_manifest(manifest: Mapping[str, Any]) -> Held | None:
     """The revision that a manifest of remote/pull.py describes, None where it was never whole."""
     if not manifest.get("digest"):
         return None
-    specs = {
-        path: {key: value for key, value in entry.items() if key != "mtime_ns"}
-        for path, entry in manifest["files"].items()
-    }
-    files = tuple(file_of(*item) for item in sorted(specs.items()))
-    return Held(manifest["repo"], manifest["revision"], files, main=False)
+    try:
+        specs = {
+            path: {key: value for key, value in entry.items() if key != "mtime_ns"}
+            for path, entry in manifest["files"].items()
+        }
+        files = tuple(file_of(*item) for item in sorted(specs.items()))
+        return Held(manifest["repo"], manifest["revision"], files, main=False)
+    except (AttributeError, KeyError, TypeError, Problem):  # damaged
+        return None
 
 
 def definition(manager: Manager, layout: Layout) -> str:

@@ -120,11 +120,12 @@ class Model:
                 "servers and the client take letters, digits, '.', '_' and '-' only",
                 "Write a name such as 'claude-glm'",
             )
-        if self.alias.removeprefix("claude-") in ("", "anthropic"):
+        if self.alias == "mirror" or self.alias.removeprefix("claude-") in ("", "anthropic"):
             raise SettingsError(
                 "alias",
                 self.alias,
-                "its script would be called like the way back, use-anthropic.sh, or not at all",
+                "its script would be called like the way back, use-anthropic.sh, or not at all, or "
+                "its service like that of a mirror of weights",
                 "Write a name such as 'claude-glm'",
             )
 

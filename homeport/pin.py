@@ -16,7 +16,7 @@ from . import ROOT, pins
 from .catalog import MODELS
 from .errors import SettingsError
 from .remote.pull import Again, Hub, Problem, chosen, prepare
-from .sources import source
+from .sources import hub_of
 from .weights import HubWeights
 
 #: What is pinned where no commit is named; what it points to today is written down.
@@ -50,8 +50,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _pin(wanted: dict[str, list[HubWeights]], revision: str) -> int:
-    values = runpy.run_path(str(ROOT / "group_data" / "all.py"))
-    hub = source(values, lambda key: "group_data/all.py").hub
+    name = "group_data/all.py"
+    try:
+        values = runpy.run_path(str(ROOT / name))
+    except Exception as error:
+        sys.exit(f"homeport: {name}: {type(error).__name__}: {error}")
+    hub = hub_of(values, lambda key: name)
     before = pins.read()
     after = dict(before)
     failed = False

@@ -48,8 +48,8 @@ def read(path: Path = LOCK) -> dict[str, Pin]:
         return parse(path.read_text())
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise _broken(path.name, str(error.strerror)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _broken(path.name, str(error)) from None
 
 
 @cache
@@ -63,7 +63,9 @@ def parse(text: str, name: str = LOCK.name) -> dict[str, Pin]:
             pins[repo] = Pin(repo, pinned["revision"], files)
     except json.JSONDecodeError as error:
         raise _broken(name, f"line {error.lineno}: {error.msg}") from None
-    except (AttributeError, KeyError, TypeError, ValueError, Problem) as error:
+    except Problem as error:
+        raise _broken(name, str(error)) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _broken(name, f"{type(error).__name__}: {error}") from None
     return pins
 
@@ -101,5 +103,5 @@ def difference(before: Pin | None, after: Pin) -> list[str]:
 
 
 def _broken(name: str, problem: str) -> SettingsError:
-    fix = f"Restore it (git checkout {name}), or: make pin"
+    fix = f"Restore it (git checkout {name}), or remove it and type: make pin"
     return SettingsError(name, "damaged", problem, fix)

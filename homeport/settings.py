@@ -20,7 +20,7 @@ from .claude_code import NEUTRAL_SETTINGS
 from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
 from .model import Endpoint, Model, Route, check_served_together
 from .pins import Pin
-from .sources import Source, source
+from .sources import HUB_KEYS, Source, source
 from .weights import FileWeights, HubWeights, together
 
 #: A path whose last part can be the name of a service.
@@ -35,9 +35,7 @@ FIRST_FREE_PORT = 1024
 KEYS: dict[str, Kinds] = {
     "routes": dict,
     "homeport_dir": str,
-    "hub_endpoint": str,
-    "hub_token_env": (str, type(None)),
-    "hub_token_file": (str, type(None)),
+    **HUB_KEYS,
     "mirror": (dict, type(None)),
     "mirrored": (list, type(None)),
     "keep_previous_weights": bool,

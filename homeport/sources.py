@@ -17,6 +17,13 @@ PUBLIC_HUB = "https://huggingface.co"
 
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*[A-Za-z0-9])?")
 
+#: What group data may say of the Hub, and its type.
+HUB_KEYS: dict[str, Kinds] = {
+    "hub_endpoint": str,
+    "hub_token_env": (str, type(None)),
+    "hub_token_file": (str, type(None)),
+}
+
 #: What may stand in `mirror`, and its type.
 MIRROR_KEYS: dict[str, Kinds] = {
     "host": str,
@@ -87,10 +94,7 @@ class Source:
 
 def source(values: Mapping[str, Any], origin: Callable[[str], str]) -> Source:
     """The source that group data names; raises `SettingsError`, with the file from `origin`."""
-    try:
-        hub = _hub(values)
-    except SettingsError as error:
-        raise error.inside(f"{origin(error.field)}: ") from None
+    hub = hub_of(values, origin)
     spec, keep = values.get("mirror"), values.get("keep_previous_weights", True)
     if spec is None:
         return Source(hub, keep_previous=keep)
@@ -100,9 +104,19 @@ def source(values: Mapping[str, Any], origin: Callable[[str], str]) -> Source:
         raise error.inside(f"{origin('mirror')}: mirror.") from None
 
 
+def hub_of(values: Mapping[str, Any], origin: Callable[[str], str]) -> Server:
+    """The Hub that group data names; raises `SettingsError` likewise."""
+    try:
+        check_keys({key: values[key] for key in HUB_KEYS if key in values}, HUB_KEYS, ())
+        return _hub(values)
+    except SettingsError as error:
+        raise error.inside(f"{origin(error.field)}: ") from None
+
+
 def _hub(values: Mapping[str, Any]) -> Server:
     url = values.get("hub_endpoint", PUBLIC_HUB)
-    if not isinstance(url, str) or not _URL.fullmatch(url):
+    url = url.rstrip("/")
+    if not _URL.fullmatch(url):
         raise SettingsError(
             "hub_endpoint", url, "it is not the address of a Hub", f"Write e.g. {PUBLIC_HUB}"
         )

@@ -39,11 +39,11 @@ def given(values: Mapping[str, Any], env: str, file: str) -> Token | None:
     if name := values.get(file):
         try:
             return Token((ROOT / name).expanduser().read_text().strip())
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 file,
                 name,
-                f"it cannot be read ({error.strerror})",
+                f"it cannot be read ({getattr(error, 'strerror', None) or 'it is no text'})",
                 f"Put the token in it, or leave {file} out",
             ) from None
     return None

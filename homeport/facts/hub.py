@@ -12,14 +12,15 @@ from pyinfra.api import FactBase, QuoteString, StringCommand
 @dataclass(frozen=True)
 class Snapshot:
     """What remote/pull.py's `status` says: `complete` as it was asked for, the `revision` that
-    `current` points to, its `files` (a number) and `size` (bytes), the revisions beside it, and the
-    bytes that all of them have on the disk, whole or not."""
+    `current` points to, its `files` (a number) and `size` (bytes), the revisions beside it,
+    those of them that nothing keeps, and the bytes that all have on the disk, whole or not."""
 
     complete: bool = False
     revision: str = ""
     files: int = 0
     size: int = 0
     others: tuple[str, ...] = ()
+    abandoned: tuple[str, ...] = ()
     on_disk: int = 0
 
 
@@ -33,15 +34,19 @@ class SnapshotFact(FactBase[Snapshot]):
         )  # fmt: skip
 
     def process(self, output: list[str]) -> Snapshot:
-        found = json.loads(output[-1])
-        return Snapshot(
-            complete=found["state"] == "complete",
-            revision=found["revision"],
-            files=found["files"],
-            size=found["bytes"],
-            others=tuple(found["others"]),
-            on_disk=found["on_disk"],
-        )
+        try:
+            found = json.loads(output[-1])
+            return Snapshot(
+                complete=found["state"] == "complete",
+                revision=found["revision"],
+                files=found["files"],
+                size=found["bytes"],
+                others=tuple(found["others"]),
+                abandoned=tuple(found["abandoned"]),
+                on_disk=found["on_disk"],
+            )
+        except (KeyError, TypeError, ValueError):  # of an older version
+            return Snapshot()
 
     @staticmethod
     def default() -> Snapshot:
@@ -57,8 +62,11 @@ class RecordFact(FactBase[dict[str, Any]]):
         return StringCommand("cat", QuoteString(path), "2>/dev/null || true")
 
     def process(self, output: list[str]) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads("\n".join(output) or "{}")
-        return found
+        try:
+            found = json.loads("\n".join(output))
+        except ValueError:  # a power cut
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @staticmethod
     def default() -> dict[str, Any]:

@@ -13,12 +13,12 @@ from pyinfra import host, state
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import ROOT, progress, report
-from ..facts.file import EntriesFact
+from ..facts.file import EntriesFact, FileStateFact
 from ..facts.hub import RecordFact, Snapshot, SnapshotFact
 from ..facts.service import LastLogLines, RunningServiceFact
 from ..remote.pull import gigabytes
-from ..service import Service, definition_path, digest
-from ..serving import Deployed, supervisor_python
+from ..service import Manager, Service, definition_path, digest
+from ..serving import Deployed
 from ..target import Target
 from ..weights import HubWeights
 from . import file, python_env, service
@@ -36,8 +36,10 @@ _GONE_FOR = 90
 
 def environment(target: Target) -> Environment:
     """The packages that the program needs."""
-    lock = ROOT / "requirements-pull.txt"
-    return Environment(target.layout, target.machine.python_version, (lock,))
+    locks = [ROOT / "requirements-pull.txt"]
+    if target.machine.manager is Manager.SUPERVISORD:
+        locks.append(ROOT / "requirements-supervisor.txt")  # that supervises the pull
+    return Environment(target.layout, target.machine.python_version, tuple(locks))
 
 
 def program_path(target: Target) -> str:
@@ -59,7 +61,8 @@ def pull(weights: HubWeights, target: Target) -> Service:
     """The service that pulls `weights`; it is there only until that is done."""
     layout, source = target.layout, target.settings.source
     name = f"pull.{weights.repo.replace('/', '--')}"
-    tokens = layout.path("service", f"{name}.tokens") if source.tokens else None
+    desired_path, tokens_path = layout.service_files(name)
+    tokens = tokens_path if source.tokens else None
     desired = source.desired(weights, layout.weights(weights.repo), tokens)
     return Service(
         name=f"{layout.services}{name}",
@@ -69,7 +72,7 @@ def pull(weights: HubWeights, target: Target) -> Service:
             environment(target).python,
             program_path(target),
             "pull",
-            layout.path("service", f"{name}.json"),
+            desired_path,
         ),
         log=layout.path("log", f"{name}.log"),
         inputs=(
@@ -89,16 +92,19 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
     Where they are, nobody is asked. Else a service pulls them; it outlives this run, which watches
     it and ends when they are proven, and another run finds it at work and watches on.
     """
-    found = status(weights, target)
-    unwanted = found.others and not target.settings.source.keep_previous
-    if found.complete and not unwanted:
-        host.noop(f"{weights.repo} is complete: {_described(weights, found)}")
-        _remember(weights, found)
-        return
     layout, machine = target.layout, target.machine
     wanted = pull(weights, target)
     destination = layout.weights(weights.repo)
     own_definition = definition_path(wanted.name, machine.manager, layout)
+    found = _settled(weights, target)
+    if found and host.get_fact(FileStateFact, path=own_definition):
+        # A run that did not see its end left it, or it still pulls what is wanted no more.
+        yield from _forgotten(wanted, target, own_definition)
+        found = _settled(weights, target)
+    if found:
+        host.noop(f"{weights.repo} is complete: {_described(weights, found)}")
+        _remember(weights, found)
+        return
     yield from python_env.present._inner(environment=environment(target), python=target.python)
     desired = target.settings.source.desired(weights, destination, wanted.credential)
     yield from file.write._inner(
@@ -121,7 +127,7 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
         yield StringCommand("rm -f", QuoteString(f"{destination}/.homeport/progress.json"))
     elif state.is_executing:
         host.log(f"{weights.repo} is being pulled already, as process {running.pid}")
-    yield from service.in_place(wanted, machine.manager, own_definition, supervisor_python(target))
+    yield from service.in_place(wanted, machine.manager, own_definition, environment(target).python)
     if not state.is_executing:
         return
     problem = _watch(wanted, weights, target, own_definition)
@@ -133,6 +139,14 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
         yield StringCommand("echo", QuoteString(words), ">&2; exit 1")
     else:
         _remember(weights, status(weights, target))
+
+
+def _settled(weights: HubWeights, target: Target) -> Snapshot | None:
+    """What the host has, where that is all that is wanted, and nothing else."""
+    found = status(weights, target)
+    keep = target.settings.source.keep_previous
+    unwanted = found.abandoned if keep else found.others
+    return found if found.complete and not unwanted else None
 
 
 class _Problem:
@@ -190,9 +204,7 @@ def _crashed(wanted: Service, target: Target) -> _Problem:
 def _forgotten(wanted: Service, target: Target, own_definition: str) -> Commands:
     """Take the service away, and what only it needed."""
     gone = Deployed(wanted.name, target.machine.manager, own_definition)
-    yield service.absent(gone, target.layout.owner)
-    files = [wanted.command[-1], *([wanted.credential] if wanted.credential else [])]
-    yield StringCommand("rm -f", *map(QuoteString, files))
+    yield service.absent(gone, target.layout)
 
 
 def _line(weights: HubWeights, now: dict[str, Any]) -> str:

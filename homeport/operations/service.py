@@ -90,12 +90,19 @@ def only(target: Target, keep: list[str]) -> Commands:
     if not old:
         host.noop("no other service is there")
     for one in old:
-        yield absent(one, target.layout.owner)
+        yield absent(one, target.layout)
 
 
-def absent(old: Deployed, owner: str) -> StringCommand:
-    """Stop a service, have its manager forget it, and remove its definition."""
-    files = StringCommand("rm -f", QuoteString(old.definition), f"{leftovers(old.definition)};")
+def absent(old: Deployed, layout: Layout) -> StringCommand:
+    """Stop a service, have its manager forget it, and remove its definition and what it was told.
+
+    The last first, so that secrets go even where the rest is interrupted.
+    """
+    told = layout.service_files(old.name.removeprefix(layout.services))
+    files = StringCommand(
+        "rm -f", *map(QuoteString, reversed(told)), QuoteString(old.definition),
+        f"{leftovers(old.definition)};",
+    )  # fmt: skip
     match old.manager:
         case Manager.SYSTEMD:
             unit = f"{old.name}.service"
@@ -107,7 +114,7 @@ def absent(old: Deployed, owner: str) -> StringCommand:
         case Manager.LAUNCHD:
             return StringCommand(_bootout(old.name), files)
         case Manager.SUPERVISORD:
-            names = _names(owner, old.name, old.definition)
+            names = _names(layout.owner, old.name, old.definition)
             return StringCommand(names, _STOP_SUPERVISORD, files)
 
 

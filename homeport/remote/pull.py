@@ -38,6 +38,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -72,6 +73,9 @@ BACKOFF = (1.0, 60.0)
 #: Seconds without a byte of any file after which the pull ends; who supervises it starts another.
 GIVE_UP = 600.0
 
+#: Seconds that a server may ask to wait, and for which one that asks again and again is believed.
+LONGEST_WAIT = 3600.0
+
 #: Failures of one server in a row, without a byte between, after which the fallback is asked.
 FAILURES = 3
 
@@ -80,13 +84,16 @@ MARGIN = 100_000_000
 MARGIN_SHARE = 0.01
 
 #: What Python would unpickle, and with that execute.
-PICKLE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+PICKLE = (".bin", ".pt", ".pt2", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill")
 
 PART = ".homeport-part"
 
 #: What to do where the mirror lacks something.
 DEPLOY_MIRROR = "Deploy it first, with --limit mirror"
 
+_PART_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+
+_HASH = {"sha256": re.compile(r"[0-9a-f]{64}"), "git_sha1": re.compile(r"[0-9a-f]{40}")}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -152,8 +159,9 @@ class File:
 
 def file_of(path: str, spec: dict[str, Any]) -> File:
     """The `File` that is written as path: {"size": ..., "sha256" or "git_sha1": ...}."""
-    kinds = [kind for kind in ("sha256", "git_sha1") if kind in spec]
-    if len(kinds) != 1 or set(spec) != {"size", kinds[0]} or not isinstance(spec["size"], int):
+    kinds = [kind for kind in _HASH if kind in spec]
+    sound = len(kinds) == 1 and set(spec) == {"size", kinds[0]} and type(spec["size"]) is int
+    if not sound or spec["size"] < 0 or not _HASH[kinds[0]].fullmatch(str(spec[kinds[0]])):
         raise Problem(f"{path}: {spec} is not a size and one hash")
     parts = PurePosixPath(path).parts
     unsafe = not parts or path.startswith("/") or ".." in parts
@@ -234,7 +242,7 @@ def chosen(
                 f"{', '.join(names[:12]) or 'no files'}{more}"
             )
     found = [file for file in files if any(fnmatch.fnmatchcase(file.path, p) for p in patterns)]
-    pickled = [file.path for file in found if file.path.endswith(PICKLE)]
+    pickled = [file.path for file in found if file.path.lower().endswith(PICKLE)]
     if pickled and not allow_pickle:
         raise Problem(
             f"{pickled[0]} of {repo} is a pickle, which can execute code when it is "
@@ -272,7 +280,15 @@ class Place:
         return self.root / "current"
 
     def manifest(self) -> dict[str, Any]:
-        return read_json(self.state / f"{self.revision}.json") or {"files": {}}
+        """What was written down of it; as of nothing where that was damaged."""
+        found = read_json(self.state / f"{self.revision}.json")
+        try:
+            for path, entry in found["files"].items():
+                file_of(path, {key: entry[key] for key in entry if key != "mtime_ns"})
+                _ = entry["mtime_ns"]
+        except (AttributeError, KeyError, TypeError, Problem):
+            return {"files": {}}
+        return dict(found)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         write_json(self.state / f"{self.revision}.json", manifest, durable=True)
@@ -315,7 +331,8 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
 
     "complete" is a revision whose every file is as it was proven to be and, with `wanted`, whose
     digest is that. "bad" are files that are missing, changed, or (deep) have another hash;
-    "others" are the revisions beside it; "on_disk" are the bytes of all of them, whole or not.
+    "others" are the revisions beside it, and "abandoned" those of them that nothing keeps;
+    "on_disk" are the bytes of all of them, whole or not.
     """
     revision = Path(os.readlink(destination / "current")).name if is_link(destination) else ""
     place = Place(destination, revision)
@@ -327,6 +344,9 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
         "files": len(entries),
         "bytes": sum(entry["size"] for entry in entries.values()),
         "others": [name for name in place.revisions() if name != revision],
+        "abandoned": [
+            name for name in place.revisions() if name not in (revision, manifest.get("previous"))
+        ],
         "on_disk": bytes_in([destination / name for name in place.revisions()]),
     }
 
@@ -365,7 +385,9 @@ def is_link(destination: Path) -> bool:
 def progress_of(destination: Path) -> dict[str, Any]:
     """What the pull says of itself; "interrupted" where it was at work and is no more."""
     state = destination / ".homeport"
-    found = read_json(state / "progress.json") or {"state": "none"}
+    found = read_json(state / "progress.json")
+    if not isinstance(found, dict) or "state" not in found:
+        return {"state": "none"}
     if found["state"] not in ("none", "complete", "failed"):
         with contextlib.suppress(OSError), (state / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -464,7 +486,7 @@ class Hub:
         if offset:
             request.add_header("Range", f"bytes={offset}-")
         with self.in_words(file):
-            response = opener().open(request, timeout=SILENCE)
+            response = opener(self.mirror).open(request, timeout=SILENCE)
         there = response.headers.get("Content-Range", "")
         start = offset if response.status == 206 else 0
         length = response.headers.get("Content-Length") if response.status == 200 else None
@@ -611,7 +633,8 @@ class Hub:
             )  # fmt: skip
             return Problem(f"there is no repository {at}, or it {private}", elsewhere=True)
         if isinstance(error, errors.RevisionNotFoundError):
-            return Problem(f"{at} has no revision {self.revision}. Type: make pin", elsewhere=True)
+            fix = "Type: make pin" if is_commit(self.revision) else "Name one of its commits"
+            return Problem(f"{at} has no revision {self.revision}. {fix}", elsewhere=True)
         if isinstance(error, errors.EntryNotFoundError):
             name = file.path if file else "such file"
             return Problem(
@@ -667,15 +690,20 @@ def _abort_when_silent(streams: Any, waits_since: list[float], over: threading.E
 def asked_to_wait(headers: Any) -> float | None:
     """The seconds, an hour at most, after which a server wants to be asked again, if it says so: in
     Retry-After, or, as the Hub does, in RateLimit."""
+    from email.utils import parsedate_to_datetime
+
     from huggingface_hub.utils import parse_ratelimit_headers
 
-    after = headers.get("Retry-After") or ""
-    limit = parse_ratelimit_headers(headers)
+    after, limit = headers.get("Retry-After") or "", parse_ratelimit_headers(headers)
     if after.isdigit():
-        return min(float(after), 3600.0)
-    if limit and limit.remaining == 0:
-        return min(float(limit.reset_in_seconds), 3600.0)
-    return None
+        seconds = float(after)
+    elif date := parsedate_to_datetime(after) if after.endswith("GMT") else None:
+        seconds = date.timestamp() - time.time()
+    elif limit and limit.remaining == 0:
+        seconds = float(limit.reset_in_seconds)
+    else:
+        return None
+    return min(max(seconds, BACKOFF[0]), LONGEST_WAIT)
 
 
 def origin(url: str) -> str:
@@ -695,8 +723,8 @@ def prepare(hubs: list[Hub], cache: Path) -> None:
     )
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(name, None)
+    import httpx2
     import huggingface_hub
-    from huggingface_hub.utils._http import default_client_factory
 
     def authorize(request: Any) -> None:
         request.headers.pop("Authorization", None)
@@ -704,26 +732,29 @@ def prepare(hubs: list[Hub], cache: Path) -> None:
             request.headers.update(hub.authorization(str(request.url)))
 
     def client() -> Any:
-        made = default_client_factory()
-        made.event_hooks = {"request": [*made.event_hooks["request"], authorize]}
-        return made
+        return httpx2.Client(
+            event_hooks={"request": [authorize]},
+            follow_redirects=True,
+            timeout=None,
+            # A mirror is on the LAN, and its token is for no proxy.
+            mounts={f"all://{urlsplit(hub.endpoint).hostname}": None for hub in hubs if hub.mirror},
+        )
 
     huggingface_hub.set_client_factory(client)
 
 
-_opener: list[urllib.request.OpenerDirector] = []
+@cache
+def opener(direct: bool) -> urllib.request.OpenerDirector:
+    """Opens URLs with the certificates that huggingface_hub trusts, by the system's proxies or
+    `direct`."""
+    import urllib.request
 
+    import httpx2
 
-def opener() -> urllib.request.OpenerDirector:
-    """Opens URLs with the certificates that huggingface_hub trusts, and the system's proxies."""
-    if not _opener:
-        import urllib.request
-
-        import httpx2
-
-        handler = urllib.request.HTTPSHandler(context=httpx2.create_ssl_context())
-        _opener.append(urllib.request.build_opener(handler))
-    return _opener[0]
+    handlers: list[Any] = [urllib.request.HTTPSHandler(context=httpx2.create_ssl_context())]
+    if direct:
+        handlers.append(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener(*handlers)
 
 
 # The pull
@@ -777,12 +808,13 @@ class Meter:
         self.notes.append(words)
         self.say(words)
 
-    def got(self, path: str, count: int) -> None:
-        """`count` more bytes of a file came."""
+    def got(self, path: str, count: int, new: bool) -> None:
+        """`count` more bytes of a file came; `new`: they had not come before."""
         with self._lock:
             self.received[path] = self.received.get(path, 0) + count
             self.network += count
-            self.last_byte = time.monotonic()
+            if new:
+                self.last_byte = time.monotonic()
 
     def snapshot(self) -> dict[str, Any]:
         done = sum(list(self.received.values()))
@@ -833,18 +865,22 @@ class Part:
         self.file, self.target = file, place.snapshot / file.path
         self.path = self.target.with_name(f"{self.target.name}{PART}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.length = self.unsynced = self.received = 0
+        self.length = self.unsynced = 0
+        #: How far it has come. Bytes that come again are no progress, or a server that ends in the
+        #: middle each time, and always starts at the beginning, would be asked for ever.
+        self.furthest = 0
         #: Whether an earlier run, or another server than `source`, brought some of it.
         self.mixed = False
         self.source = ""
         self.hasher = file.hasher()
-        self.output = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", 0)
+        self.output = os.fdopen(os.open(self.path, _PART_FLAGS, 0o644), "r+b", 0)
         if os.fstat(self.output.fileno()).st_size > file.size:
             self.restart()
         while chunk := self.output.read(4 * CHUNK):
             self.hasher.update(chunk)
             self.length += len(chunk)
             self.mixed = True
+        self.furthest = self.length
 
     def restart(self) -> None:
         self.output.seek(0)
@@ -861,7 +897,7 @@ class Part:
                 view = view[self.output.write(view) :]
             self.hasher.update(chunk)
             self.length += len(chunk)
-            self.received += len(chunk)
+            self.furthest = max(self.furthest, self.length)
             self.unsynced += len(chunk)
             if self.unsynced >= SYNC_EVERY:
                 self.sync()
@@ -1038,7 +1074,7 @@ class Pull:
         self.meter.last_byte = time.monotonic()  # until now it read what is there
         wrong: dict[str, int] = {}
         try:
-            self._patiently(lambda hub: self._attempt(hub, part, wrong), lambda: part.received)
+            self._patiently(lambda hub: self._attempt(hub, part, wrong), lambda: part.furthest)
         finally:
             part.close()
             del self.meter.active[file.path]
@@ -1057,8 +1093,9 @@ class Pull:
                     self.meter.received[file.path] = 0
                 with contextlib.closing(chunks):
                     for chunk in chunks:
+                        before = part.furthest
                         part.append(chunk)
-                        self.meter.got(file.path, len(chunk))
+                        self.meter.got(file.path, len(chunk), part.furthest > before)
                         self._check_halt()
                 if part.length < file.size:
                     raise Again(f"{origin(hub.endpoint)} ended in the middle of {file.path}")
@@ -1070,6 +1107,7 @@ class Pull:
                 wrong[hub.endpoint] = wrong.get(hub.endpoint, 0) + 1
             if not error.unread:
                 part.restart()
+                part.furthest = 0
                 self.meter.received[file.path] = 0
             if wrong.get(hub.endpoint, 0) > 1:
                 raise Problem(
@@ -1083,7 +1121,7 @@ class Pull:
     def _patiently(self, attempt: Callable[[Hub], Result], received: Callable[[], int]) -> Result:
         """What `attempt` returns, tried until it works, or until there is no hope; `received` says
         how many bytes it has brought."""
-        failures, before = 0, 0
+        failures, before = 0, received()
         while True:
             self._wait_until(self.not_before)
             hub = self.hubs[0]
@@ -1094,22 +1132,22 @@ class Pull:
                     raise
                 failures = 0
             except Again as error:
-                if received() > before:
-                    failures, before = 0, received()
-                failures += 1
+                failures = 1 if received() > before else failures + 1
+                before = received()
                 if failures >= FAILURES and self._fall_back(hub, str(error)):
                     failures = 0
                     continue
                 self._pause(failures, error)
 
     def _pause(self, failures: int, error: Again) -> None:
-        if time.monotonic() - self.meter.last_byte > GIVE_UP:
+        patience = GIVE_UP if error.after is None else max(GIVE_UP, LONGEST_WAIT)
+        if time.monotonic() - self.meter.last_byte > patience:
             raise Problem(f"nothing came for {GIVE_UP / 60:.0f} minutes: {error}", final=False)
         seconds = min(BACKOFF[0] * 2 ** (failures - 1), BACKOFF[1]) * random.uniform(0.5, 1)  # noqa: S311
         if error.after is not None:
             seconds = error.after
-            self.not_before = time.monotonic() + seconds  # for all connections to that server
-            self.meter.last_byte = max(self.meter.last_byte, self.not_before)
+            # For all connections to that server.
+            self.not_before = max(self.not_before, time.monotonic() + seconds)
         self.meter.say(f"{error}" + (f"; tries again in {seconds:.0f} s" if seconds >= 1 else ""))
         self._wait_until(time.monotonic() + seconds)
 
@@ -1185,8 +1223,8 @@ def pull(desired: Desired, deep: bool = False) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         with on_disk(place.root):
             if not deep and is_complete(desired, place):
-                if not desired.keep_previous:
-                    remove_revisions(place, None)
+                previous = place.manifest().get("previous") if desired.keep_previous else None
+                remove_revisions(place, previous)
                 print("complete already")
                 return
         writable = on_disk(place.root)  # of the meter's own file

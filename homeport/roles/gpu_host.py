@@ -6,7 +6,8 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from .. import report
-from ..operations import file
+from ..operations import file, hub, python_env, service
+from ..serving import environment
 from ..target import Target
 from . import supervision, weights
 
@@ -24,7 +25,8 @@ def services(target: Target) -> list[str]:
 
 
 @deploy("GPU host")
-def apply(target: Target) -> None:
+def apply(target: Target, keep: list[str]) -> None:
+    """`keep` are the definitions of all services that any role has on this host."""
     layout = target.layout
     file.private_directories(
         name=f"Directories in {layout.directory}",
@@ -33,6 +35,11 @@ def apply(target: Target) -> None:
     supervision.apply(target=target)
     if not target.settings.serves_mirror:  # that role has pulled them, with the others'
         weights.apply(target=target, routes=target.settings.serves)
+    service.only(name="Remove what is served no more", target=target, keep=keep)
+    python_env.only(
+        name="Remove older environments",
+        environments=[environment(target), hub.environment(target)],
+    )
     for route in target.settings.serves:
         report.say(
             host,

@@ -54,13 +54,12 @@ def awaited(target: Target) -> None:
 @deploy("Weights")
 def apply(target: Target, routes: tuple[Route, ...]) -> None:
     wanted = of(routes)
-    if not wanted:
-        return
-    file.write(
-        name="Write the program that pulls weights",
-        path=hub.program_path(target),
-        content=hub.PROGRAM.read_bytes(),
-    )
+    if wanted:
+        file.write(
+            name="Write the program that pulls weights",
+            path=hub.program_path(target),
+            content=hub.PROGRAM.read_bytes(),
+        )
     for weights in wanted:
         hub.snapshot(name=f"Pull {weights.repo}", weights=weights, target=target)
     hub.unneeded(name="Look for weights that nothing needs", weights=wanted, target=target)

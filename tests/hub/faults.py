@@ -38,9 +38,11 @@ class Reset:
 
 @dataclass(frozen=True)
 class Truncate:
-    """An orderly end after too few bytes of the body; to HEAD: instead of an answer."""
+    """An orderly end after too few bytes of the body; to HEAD: instead of an answer. With
+    `from_the_start` a Range is ignored, too."""
 
     after: int
+    from_the_start: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .faults import Fault, Faults, Flip, Html, IgnoreRange, Status, WrongEtag, WrongRange
+from .faults import Fault, Faults, Flip, Html, IgnoreRange, Status, Truncate, WrongEtag, WrongRange
 from .messages import Request, Response
 from .repos import File
 
@@ -52,7 +52,8 @@ def answer_file(
         return Response(302, headers, f"Found. Redirecting to {location}".encode())
     headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
     headers |= {"Content-Type": "application/octet-stream"}
-    if request.range is None or isinstance(fault, IgnoreRange):
+    whole = isinstance(fault, Truncate) and fault.from_the_start
+    if request.range is None or whole or isinstance(fault, IgnoreRange):
         response = Response(200, headers, file.path, 0, file.size)
     elif span[0] >= file.size:
         headers |= {"Content-Range": f"bytes */{file.size}", "Content-Type": "text/plain"}

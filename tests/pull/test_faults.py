@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from email.utils import formatdate
 
 import pytest
 
@@ -184,3 +186,37 @@ def test_what_is_always_wrong_ends_the_pull(
     assert puller.pull(puller.desired(hub, commit)).status == 0
     assert found(puller.current) == hashes(FILES)
     assert not puller.orphans()
+
+
+#: Short, for servers that never give what they should.
+SHORT = {"BACKOFF": (0.05, 0.2), "GIVE_UP": 2.0, "LONGEST_WAIT": 2.0}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Truncate(SIZE // 2, from_the_start=True),
+        Status(429, {"Retry-After": "0"}),
+        Status(503, {"Retry-After": "1"}),
+        Status(503),
+    ],
+)
+def test_a_server_that_never_gives_all_of_it_is_given_up(
+    hub: Hub, puller: Puller, fault: Fault
+) -> None:
+    """And is not asked without a pause meanwhile."""
+    commit = hub.commit(REPO, FILES)
+    hub.fault(WEIGHTS, fault, times=None)
+    done = puller.pull(puller.desired(hub, commit, pins(hub, commit)), limits=SHORT)
+    assert done.status == 1
+    assert "nothing came for " in done.words
+    assert times_fetched(hub, WEIGHTS) < 60
+
+
+def test_a_time_to_come_back_at(hub: Hub, puller: Puller) -> None:
+    commit = hub.commit(REPO, FILES)
+    date = formatdate(time.time() + 5, usegmt=True)
+    hub.fault(WEIGHTS, Status(503, {"Retry-After": date}), host="cdn")
+    done = puller.pull(puller.desired(hub, commit, pins(hub, commit)))
+    assert done.status == 0
+    assert re.search(r"answers 503; tries again in [345] s", done.said)

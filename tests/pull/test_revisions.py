@@ -122,3 +122,19 @@ def test_other_patterns_of_the_same_revision(hub: Hub, puller: Puller, pinned: b
     folders = [path.name for path in (puller.destination / commit).iterdir() if path.is_dir()]
     assert folders == ["folder"]
     assert commits_in(puller.destination) == {previous, commit}, "still the one before"
+
+
+def test_one_that_was_abandoned_half_way_does_not_stay(hub: Hub, puller: Puller) -> None:
+    """A pin that is taken back before its pull has ended."""
+    first = pull(hub, puller, FIRST)
+    desired = puller.desired(hub, first, pins(hub, first))
+    second = hub.commit(REPO, SECOND)
+    hub.fault("changed.safetensors", Status(404), "*", times=None)
+    limits = QUICK | {"GIVE_UP": 0.5}
+    at = puller.desired(hub, second, pins(hub, second))
+    assert puller.pull(at, limits=limits).status != 0
+    assert commits_in(puller.destination) == {first, second}
+    assert puller.status()["abandoned"] == [second]
+    assert puller.pull(desired).status == 0
+    assert commits_in(puller.destination) == {first}
+    assert puller.status()["abandoned"] == []

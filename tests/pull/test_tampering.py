@@ -170,3 +170,22 @@ def test_a_lost_link(hub: Hub, puller: Puller, desired: Path) -> None:
     assert puller.pull(desired).status == 0
     assert found(puller.current) == hashes(FILES)
     assert not hub.requests
+
+
+@pytest.mark.parametrize("text", ["", "{", '"x"', "[1]", '{"a": 1}', '{"files": 3}'])
+@pytest.mark.parametrize("name", ["manifest", "progress"])
+def test_records_that_are_damaged_in_whatever_way(
+    hub: Hub, puller: Puller, name: str, text: str
+) -> None:
+    """Nothing is fetched again, and nobody sees a traceback."""
+    commit = hub.commit(REPO, FILES)
+    desired = puller.desired(hub, commit, pins(hub, commit))
+    assert puller.pull(desired).status == 0
+    record = commit if name == "manifest" else "progress"
+    (puller.destination / ".homeport" / f"{record}.json").write_text(text)
+    hub.requests.clear()
+    puller.progress()
+    assert puller.status()["state"] == ("incomplete" if name == "manifest" else "complete")
+    assert puller.pull(desired).status == 0
+    assert fetched(hub) == {}
+    assert puller.status()["state"] == "complete"

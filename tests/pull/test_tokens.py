@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -107,3 +108,17 @@ def test_one_that_lies_about_does_not_replace_the_given(
     desired = puller.desired(hub, commit, tokens=str(tokens))
     assert puller.pull(desired, environment={"HF_TOKEN": "hf_mine"}).status == 0
     assert seen(hub) == {("hub", f"Bearer {TOKEN}"), ("cdn", None)}
+
+
+def test_a_mirror_is_asked_past_the_proxy(hub: Hub, puller: Puller, tokens: Path) -> None:
+    """It is on the LAN, and its token is nothing for a proxy on the way to the internet."""
+    commit = hub.commit(REPO, FILES, gated=True)
+    specs = pins(hub, commit)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        desired = puller.desired(hub, commit, specs, tokens=str(tokens), mirror=True)
+        done = puller.pull(desired, environment={"http_proxy": url, "all_proxy": url})
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert done.status == 0

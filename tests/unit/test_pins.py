@@ -69,7 +69,7 @@ def test_every_file_has_a_line_of_its_own() -> None:
         ('{"a/b": {"files": {}}}', "revision"),
         (
             json.dumps(
-                {"a/b": {"revision": COMMIT, "files": {"../x": {"size": 1, "sha256": "0"}}}}
+                {"a/b": {"revision": COMMIT, "files": {"../x": {"size": 1, "sha256": "0" * 64}}}}
             ),
             "'../x' is no path inside a repository",
         ),
@@ -84,7 +84,7 @@ def test_a_lock_that_cannot_be_used(text: str, problem: str) -> None:
         parse(text)
     assert str(caught.value).startswith("weights.lock.json is 'damaged': ")
     assert problem in str(caught.value)
-    assert str(caught.value).endswith("Restore it (git checkout weights.lock.json), or: make pin.")
+    assert str(caught.value).endswith("or remove it and type: make pin.")
 
 
 def test_no_lock_is_no_pins(tmp_path: Path) -> None:
