@@ -119,6 +119,59 @@ def test_the_weights_are_there_and_the_rest_is_said(lab: Lab, gpu: Host, mirror:
     assert mirror.requests == []
 
 
+def next_revision(lab: Lab, hub: Hub, mirror: Hub, number: int) -> str:
+    """Other bytes under the same name, at both servers, and pinned."""
+    files = {GGUF: bytes([number]) + SMALL_FILE[1:]}
+    commit = hub.commit(REPO, files)
+    assert mirror.commit(REPO, files) == commit
+    assert pin(lab).status == 0
+    return commit
+
+
+def start_and_kill(lab: Lab, gpu: Host, mirror: Hub, commit: str) -> None:
+    """A deploy that is gone while its pull of `commit` is at work."""
+    mirror.fault(GGUF, Trickle(after=0, bytes_per_second=2_000_000))
+    running = lab.start(fleet(lab, gpu, mirror))
+    part = gpu.file(f"{FOLDER}/{commit}/{GGUF}.homeport-part")
+    wait_until(lambda: part.exists() and part.stat().st_size > 500_000, 120)
+    running.kill()
+
+
+def left(gpu: Host) -> str:
+    """What there is of the service that pulls."""
+    places = ".config/systemd/user .homeport/service"
+    return gpu.run(f"find {places} -name '*pull.*'", user="ops")
+
+
+def test_a_pull_that_ended_when_nobody_looked(lab: Lab, hub: Hub, gpu: Host, mirror: Hub) -> None:
+    """The next run finds all complete, and takes away the service and its token."""
+    commit = next_revision(lab, hub, mirror, 1)
+    start_and_kill(lab, gpu, mirror, commit)
+    wait_until(lambda: revision(gpu) == commit, 60)
+    assert ".tokens" in left(gpu)
+    mirror.requests.clear()
+    run = lab.deploy(fleet(lab, gpu, mirror))
+    assert run.status == 0, run.output
+    assert left(gpu) == ""
+    assert mirror.requests == []
+    assert lab.deploy(fleet(lab, gpu, mirror)).of("gpu")[0] == "no changes"
+
+
+def test_a_pin_that_is_taken_back_while_it_is_pulled(
+    lab: Lab, hub: Hub, gpu: Host, mirror: Hub
+) -> None:
+    """What is not wanted any more does not become the current one behind everybody's back."""
+    wanted = revision(gpu)
+    start_and_kill(lab, gpu, mirror, next_revision(lab, hub, mirror, 2))
+    assert pin(lab, "pulled", "--revision", wanted).status == 0
+    run = lab.deploy(fleet(lab, gpu, mirror))
+    assert run.status == 0, run.output
+    assert left(gpu) == ""
+    assert revision(gpu) == wanted
+    assert gpu.run("pgrep -f [p]ull.py", check=False) == ""
+    assert lab.deploy(fleet(lab, gpu, mirror)).of("gpu")[0] == "no changes"
+
+
 def test_weights_that_nothing_needs_are_named_and_kept(lab: Lab, gpu: Host, mirror: Hub) -> None:
     gpu.run("mkdir -p .homeport/weights/zai-org/GLM-4.5-FP8", user="ops")
     assert lab.deploy(fleet(lab, gpu, mirror)).of("gpu")[-1] == (
