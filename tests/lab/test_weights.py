@@ -80,6 +80,8 @@ def test_a_second_deploy_asks_nobody_and_changes_nothing(
     assert run.of("laptop")[0] == "no changes"
     assert hub.requests == []
     assert laptop.difference(before) == {}
+    look = f"python3 ~/.homeport/lib/pull.py status ~/.homeport/weights/{REPO} --deep"
+    assert json.loads(laptop.run(look, user="anna"))["state"] == "complete"
 
 
 class Slow:
