@@ -17,12 +17,13 @@ texts = st.text(st.sampled_from("ab./\\ \0\nä~$*\ud800"), max_size=12)
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1).filter(
     lambda name: name not in (".", "..") and not name.endswith(pull.PART)
 )
+LENGTHS = {"sha256": 64, "git_sha1": 40}
 files = st.builds(
-    pull.File,
+    lambda path, size, kind, digits: pull.File(path, size, kind, digits[: LENGTHS[kind]]),
     st.lists(names, min_size=1, max_size=3).map("/".join),
     st.integers(0, 2**40),
-    st.sampled_from(["sha256", "git_sha1"]),
-    st.text("0123456789abcdef", min_size=40, max_size=64),
+    st.sampled_from([*LENGTHS]),
+    st.text("0123456789abcdef", min_size=64, max_size=64),
 )
 
 
