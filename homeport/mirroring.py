@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .layout import Layout
-from .remote.pull import File, Problem, file_of
+from .remote.pull import File, Problem, recorded
 from .service import Manager, Service, definition_path, digest
 
 #: The service's main process, and its arguments are nginx's words. nginx writes over its own
@@ -73,11 +73,7 @@ def from_manifest(manifest: Mapping[str, Any]) -> Held | None:
     if not manifest.get("digest"):
         return None
     try:
-        specs = {
-            path: {key: value for key, value in entry.items() if key != "mtime_ns"}
-            for path, entry in manifest["files"].items()
-        }
-        files = tuple(file_of(*item) for item in sorted(specs.items()))
+        files = tuple(recorded(*item) for item in sorted(manifest["files"].items()))
         return Held(manifest["repo"], manifest["revision"], files, main=False)
     except (AttributeError, KeyError, TypeError, Problem):  # damaged
         return None

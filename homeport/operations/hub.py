@@ -60,10 +60,8 @@ def status(weights: HubWeights, target: Target) -> Snapshot:
 def pull(weights: HubWeights, target: Target) -> Service:
     """The service that pulls `weights`; it is there only until that is done."""
     layout, source = target.layout, target.settings.source
-    name = f"pull.{weights.repo.replace('/', '--')}"
+    name = _name(weights)
     desired_path, tokens_path = layout.service_files(name)
-    tokens = tokens_path if source.tokens else None
-    desired = source.desired(weights, layout.weights(weights.repo), tokens)
     return Service(
         name=f"{layout.services}{name}",
         owner=layout.owner,
@@ -76,13 +74,26 @@ def pull(weights: HubWeights, target: Target) -> Service:
         ),
         log=layout.path("log", f"{name}.log"),
         inputs=(
-            digest(json.dumps(desired)),
+            digest(_desired(weights, target).decode()),
             digest(json.dumps(source.tokens)),
             digest(PROGRAM.read_text()),
         ),
         once=True,
-        credential=tokens,
+        credential=tokens_path if source.tokens else None,
     )
+
+
+def _desired(weights: HubWeights, target: Target) -> bytes:
+    """What the program is told; its tokens stand in a file of their own."""
+    source, layout = target.settings.source, target.layout
+    _, tokens_path = layout.service_files(_name(weights))
+    tokens = tokens_path if source.tokens else None
+    desired = source.desired(weights, layout.weights(weights.repo), tokens)
+    return f"{json.dumps(desired, indent=1)}\n".encode()
+
+
+def _name(weights: HubWeights) -> str:
+    return f"pull.{weights.repo.replace('/', '--')}"
 
 
 @operation()
@@ -106,10 +117,7 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
         _remember(weights, found)
         return
     yield from python_env.present._inner(environment=environment(target), python=target.python)
-    desired = target.settings.source.desired(weights, destination, wanted.credential)
-    yield from file.write._inner(
-        path=wanted.command[-1], content=f"{json.dumps(desired, indent=1)}\n".encode()
-    )
+    yield from file.write._inner(path=wanted.command[-1], content=_desired(weights, target))
     if wanted.credential:
         yield from file.write._inner(
             path=wanted.credential,

@@ -96,7 +96,7 @@ def only(target: Target, keep: list[str]) -> Commands:
 def absent(old: Deployed, layout: Layout) -> StringCommand:
     """Stop a service, have its manager forget it, and remove its definition and what it was told.
 
-    The last first, so that secrets go even where the rest is interrupted.
+    The definition goes last: by it the next run finds what is left where this one is interrupted.
     """
     told = layout.service_files(old.name.removeprefix(layout.services))
     files = StringCommand(

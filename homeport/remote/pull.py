@@ -170,6 +170,11 @@ def file_of(path: str, spec: dict[str, Any]) -> File:
     return File(path, spec["size"], kinds[0], str(spec[kinds[0]]))
 
 
+def recorded(path: str, entry: dict[str, Any]) -> File:
+    """The `File` that a manifest's `entry` was written for."""
+    return file_of(path, {key: entry[key] for key in entry if key != "mtime_ns"})
+
+
 @dataclass(frozen=True)
 class Desired:
     """What a destination is to hold.
@@ -283,7 +288,7 @@ class Place:
         found = read_json(self.state / f"{self.revision}.json")
         try:
             for path, entry in found["files"].items():
-                file_of(path, {key: entry[key] for key in entry if key != "mtime_ns"})
+                recorded(path, entry)
                 _ = entry["mtime_ns"]
         except (AttributeError, KeyError, TypeError, Problem):
             return {"files": {}}
@@ -333,7 +338,7 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
     "others" are the revisions beside it, and "abandoned" those of them that nothing keeps;
     "on_disk" are the bytes of all of them, whole or not.
     """
-    revision = Path(os.readlink(destination / "current")).name if is_link(destination) else ""
+    revision = current_revision(destination) or ""
     place = Place(destination, revision)
     manifest = place.manifest()
     entries: dict[str, dict[str, Any]] = manifest["files"]
@@ -353,8 +358,7 @@ def status(destination: Path, wanted: str | None = None, deep: bool = False) -> 
         entry = entries[path]
         if not unchanged(place.snapshot / path, entry):
             return False
-        spec = {key: entry[key] for key in entry if key != "mtime_ns"}
-        return not deep or is_right(place.snapshot / path, file_of(path, spec))
+        return not deep or is_right(place.snapshot / path, recorded(path, entry))
 
     with ThreadPoolExecutor(os.cpu_count() if deep else 1) as pool:
         verdicts = list(pool.map(good, entries))
@@ -377,8 +381,10 @@ def bytes_in(folders: list[Path]) -> int:
     return sum(sizes.values())
 
 
-def is_link(destination: Path) -> bool:
-    return (destination / "current").is_symlink()
+def current_revision(destination: Path) -> str | None:
+    """The revision that `current` points to, None where there is no such link."""
+    current = destination / "current"
+    return Path(os.readlink(current)).name if current.is_symlink() else None
 
 
 def progress_of(destination: Path) -> dict[str, Any]:
@@ -1170,7 +1176,7 @@ class Pull:
     def _switch(self, files: list[File]) -> None:
         """Make this revision the current one, and take away what nothing needs any more."""
         place = self.place
-        now = Path(os.readlink(place.current)).name if is_link(place.root) else None
+        now = current_revision(place.root)
         if now != place.revision:  # else it is known, from before the link was changed
             self._manifest["previous"] = now
             place.write_manifest(self._manifest)
