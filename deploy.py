@@ -21,7 +21,7 @@ if holds_weights:
     checks.append(mirror.problems)  # Linux, nginx, Python, disk, port
     services.append(mirror.services)
 if serves_others:
-    checks.append(gpu_host.problems)  # Python, disk
+    checks.append(gpu_host.problems)  # system, GPUs, driver, memory, disk, port, clock, name
     services.append(gpu_host.services)
 if serves_itself:
     checks.append(laptop.problems)  # Python, disk, weights, port
@@ -39,7 +39,7 @@ if target and fit(target, *checks):
         weights.awaited(target=target)  # nobody pulls from it before it has them
 
     if serves_others:
-        gpu_host.apply(target=target, keep=keep)  # weights; its server is not managed yet
+        gpu_host.apply(target=target, keep=keep)  # engine, weights, service; all is proven
 
     if serves_itself:
         laptop.apply(target=target, keep=keep)  # engine, weights, service; it has to answer

@@ -16,12 +16,15 @@ lock requirements.txt
 lock requirements-dev.txt --group dev
 lock_group() {
   output=requirements-$1.txt
-  "$venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+  "$venv/bin/uv" pip compile --quiet --universal --python-version "${python:-3.10}" --generate-hashes \
     --no-emit-index-url --no-annotate --custom-compile-command 'make lock' \
     --group "$@" --output-file "$output"
 }
 
 lock_group pull
+for engine in vllm sglang; do
+  python=3.11 lock_group "$engine" --only-binary :all:
+done
 for group in engine openmp smollm2 supervisor; do
   # Their own dependencies stay out: the host needs the wheel and nothing else.
   lock_group "$group" --no-deps

@@ -14,4 +14,17 @@ fake_responses = {
         "free_kib=2000000000",
     ],
     "homeport: nginx": ["program=/usr/sbin/nginx"],
+    # And as GPU host, one that GLM-5.2 fits on.
+    "homeport: gpu host": [
+        "os=ubuntu 24.04",
+        "arch=x86_64",
+        "systemd=yes",
+        "uid=0",
+        "memory_kib=2000000000",
+        "shm_kib=500000000",
+        f"time={__import__('time').time():.0f}",
+        "resolves=glm-host 10.0.0.8",
+        "smi=yes",
+        *(f"gpu={number}, NVIDIA H200, 143771, 580.95.05" for number in range(8)),
+    ],
 }

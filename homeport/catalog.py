@@ -7,6 +7,7 @@ pin` looks them up, and nobody invents one.
 from __future__ import annotations
 
 from .model import Model, Sampling
+from .recipe import Recipe
 from .weights import HubWeights, PackagedWeights
 
 MODELS: dict[str, Model] = {
@@ -24,6 +25,21 @@ MODELS: dict[str, Model] = {
         context=262_144,
         trained_context=1_000_000,
         max_output=20_000,
+        # vllm-project/recipes, models/zai-org/GLM-5.2.yaml: flags and 893 GB for FP8; batched
+        # tokens after vLLM's issue 53413, where sparse decoding runs out of memory on H200 with an
+        # fp8 cache. A token of it is 656 bytes of latents and 132 of the indexer's keys in each of
+        # 78 layers and the MTP layer, the same on every GPU (computed; vLLM's fp8_ds_mla layout).
+        recipe=Recipe(
+            tensor_parallel_size=8,
+            gpu_memory=893_000_000_000,
+            context=262_144,
+            kv_per_token=788 * 79,
+            tool_call_parser="glm47",
+            reasoning_parser="glm45",
+            kv_cache_dtype="fp8",
+            speculative_tokens=5,
+            max_num_batched_tokens=8_192,
+        ),
     ),
     # 65,536 tokens cost 799 MiB of q8_0 KV cache, 0.4 GiB more than 16,384 (computed from the
     # architecture: 8 global and 40 sliding layers). Sampling as the model's authors advise.

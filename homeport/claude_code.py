@@ -13,6 +13,10 @@ from .model import Route
 #: so a route's variables stand in its settings file as well as in its script.
 _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 
+#: Some of the client's calls use these names whatever it is told (2.1.330): a server that serves
+#: them as well spares it a 404.
+BACKGROUND_IDS = ("claude-haiku-4-5-20251001", "claude-haiku-4-5", "claude-haiku-5-5")
+
 #: Merged into the user's ~/.claude/settings.json; true of every self-hosted endpoint.
 NEUTRAL_SETTINGS: dict[str, Any] = {
     # The first system block differs from one conversation to the next, which defeats the prefix

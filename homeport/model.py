@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from .errors import SettingsError
+from .recipe import Recipe
 from .weights import Weights
 
 #: Tokens. The smallest context in which the real client can work: its first request alone is
@@ -78,6 +79,7 @@ class Model:
 
     `context` is the number of tokens the server is told to hold, and so what the client is told;
     `max_output` the most tokens of one answer. Contexts below `smallest_context` are refused.
+    `recipe` is how a GPU host serves it, None where none does.
     """
 
     alias: str
@@ -89,6 +91,7 @@ class Model:
     max_output: int
     smallest_context: int = WORK_CONTEXT
     sampling: Sampling | None = None
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         self._check_alias()

@@ -22,6 +22,7 @@ from pyinfra.api.state import BaseStateCallback
 
 from . import progress, report, settings, transport
 from .errors import SettingsError
+from .gpu_settings import Peer
 from .settings import HostData
 
 _NO_QUESTION = {"-y", "--yes", "--dry", "--json", "-h", "--help"}
@@ -109,12 +110,15 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
             if "remove.py" not in scripts:
                 settings.check_pins(data, wanted)
                 found[host.name] = wanted
+                for warning in wanted.gpu.warnings if wanted.gpu else ():
+                    logger.warning(f"{host.name}: {warning}")
         except SettingsError as error:
             problems.append(str(error))
     try:
         settings.check_mirror(found)
     except SettingsError as error:
         problems.append(str(error))
+    problems += cut_apart(limit, found)
     if problems:
         stop(list(dict.fromkeys(problems)))
 
@@ -134,7 +138,30 @@ def host_data(host: Host) -> HostData:
         return "group_data/all.py"
 
     groups = tuple(dict.fromkeys(host.groups))
-    return HostData(name=host.name, groups=groups, values=host.data.dict(), origin=origin)
+    return HostData(
+        name=host.name,
+        groups=groups,
+        values=host.data.dict(),
+        origin=origin,
+        fleet=_fleet(inventory) if "gpu_hosts" in groups else (),
+    )
+
+
+def _fleet(inventory: Inventory) -> tuple[Peer, ...]:
+    """All GPU hosts, in the inventory's order, those that --limit leaves out as well."""
+    found = [host for host in inventory if "gpu_hosts" in host.groups]
+    return tuple(Peer(host.name, host.data.dict(), lambda key: "inventory") for host in found)
+
+
+def cut_apart(limit: list[Host] | None, found: dict[str, settings.HostSettings]) -> list[str]:
+    """A sentence for each model whose hosts --limit names some of."""
+    names = {host.name for host in limit} if limit else set(found)
+    return [
+        f"--limit leaves out {', '.join(others)}, and {one.gpu.route.alias} is served by "
+        f"{' and '.join(one.gpu.members)} together. Name all of them"
+        for name, one in found.items()
+        if name in names and one.gpu and (others := [m for m in one.gpu.members if m not in names])
+    ]
 
 
 def keys_of_connectors() -> set[str]:

@@ -18,6 +18,7 @@ from .service import (
     Service,
     supervisor_quote,
     systemd_quote,
+    wanted_by,
 )
 
 
@@ -48,12 +49,13 @@ def definition(service: Service, manager: Manager, path: str) -> bytes:
     match manager:
         case Manager.LAUNCHD:
             return service.plist()
-        case Manager.SYSTEMD:
+        case Manager.SYSTEMD | Manager.SYSTEM:
             return _fill(
-                "service.j2",
+                "service.j2" if manager is Manager.SYSTEMD else "system-service.j2",
                 service=service,
                 variable=IDENTITY_VARIABLE,
                 retry_after=RETRY_AFTER,
+                wanted_by=wanted_by(manager),
             )
         case Manager.SUPERVISORD:
             return _fill(

@@ -23,6 +23,12 @@ IDENTITY_VARIABLE = "HOMEPORT_SERVICE"
 SUPERVISORD = "-m supervisor.supervisord -c"
 
 
+#: Where the units of the machine's own services stand.
+SYSTEM_UNITS = "/etc/systemd/system"
+
+#: systemctl --user and loginctl need it, and a session without a login lacks it.
+RUNTIME_DIR = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; '
+
 #: Seconds after which a service that is `once` and failed is started again.
 RETRY_AFTER = 60
 
@@ -33,6 +39,7 @@ class Manager(StrEnum):
     LAUNCHD = "launchd"
     SYSTEMD = "systemd"  # systemd --user
     SUPERVISORD = "supervisord"  # where there is no service manager, such as in a container
+    SYSTEM = "systemd (system)"  # of the machine, where homeport is deployed as root
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class Service:
     One that is `once` ends when its work is done: it is started again only after a failure (a
     status of 2 is final), and at the next boot. `credential` is the path of a file with secrets;
     systemd hands it over under its own name (systemd.exec(5), LoadCredential).
+
+    The rest is for services of the machine only: the `user` that they run as, their `environment`,
+    a file with more of it that is secret, what they may write to, and `cache`, a directory under
+    /var/cache that is theirs.
     """
 
     name: str
@@ -54,10 +65,18 @@ class Service:
     inputs: tuple[str, ...] = ()
     once: bool = False
     credential: str | None = None
+    user: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    secrets: str | None = None
+    writable: tuple[str, ...] = ()
+    cache: str | None = None
 
     @property
     def digest(self) -> str:
-        return digest(json.dumps([self.command, self.inputs, self.log]))
+        parts: list[object] = [self.command, self.inputs, self.log]
+        if self.user:
+            parts += [self.user, self.environment]
+        return digest(json.dumps(parts))
 
     @property
     def identity(self) -> str:
@@ -78,8 +97,8 @@ class Service:
         match manager:
             case Manager.LAUNCHD:
                 return f"launchctl kickstart -k gui/$(id -u)/{self.name}"
-            case Manager.SYSTEMD:
-                return f"systemctl --user restart {self.unit}"
+            case Manager.SYSTEMD | Manager.SYSTEM:
+                return f"{systemctl(manager, by_hand=True)} restart {self.unit}"
             case Manager.SUPERVISORD:
                 return f"{shlex.quote(python)} {SUPERVISORD} {shlex.quote(definition)}"
 
@@ -109,6 +128,25 @@ def definition_path(name: str, manager: Manager, layout: Layout) -> str:
             return str(PurePosixPath(layout.home, ".config/systemd/user", f"{name}.service"))
         case Manager.SUPERVISORD:
             return layout.path("service", f"{name}.conf")
+        case Manager.SYSTEM:
+            return str(PurePosixPath(SYSTEM_UNITS, f"{name}.service"))
+
+
+def systemctl(manager: Manager, by_hand: bool = False) -> str:
+    """The start of a command to the systemd that is `manager`; `by_hand` as a person types it."""
+    if manager is Manager.SYSTEM:
+        return "sudo systemctl" if by_hand else "systemctl"
+    return "systemctl --user" if by_hand else f"{RUNTIME_DIR}systemctl --user"
+
+
+def journalctl(manager: Manager) -> str:
+    """The same of its journal."""
+    return "journalctl" if manager is Manager.SYSTEM else f"{RUNTIME_DIR}journalctl --user"
+
+
+def wanted_by(manager: Manager) -> str:
+    """The target with which that systemd starts services."""
+    return "multi-user.target" if manager is Manager.SYSTEM else "default.target"
 
 
 def identity_start(owner: str, name: str) -> str:

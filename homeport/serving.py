@@ -16,7 +16,7 @@ from .facts.service import LaunchdLabelsFact
 from .layout import expand
 from .model import Route
 from .operations.python_env import Environment
-from .service import Manager, Service, definition_path, digest
+from .service import Manager, Service, definition_path, digest, wanted_by
 from .settings import Engine
 from .target import Target
 from .weights import FileWeights, HubWeights, PackagedWeights
@@ -102,13 +102,15 @@ def deployed(target: Target) -> list[Deployed]:
     """The services of this deployment on the host, under whatever manager they were put."""
     found = []
     for manager in Manager:
+        if (manager is Manager.SYSTEM) != (target.machine.manager is Manager.SYSTEM):
+            continue  # root's deployment has none of a user's, and the other way round
         pattern = PurePosixPath(
             definition_path(f"{target.layout.services}*", manager, target.layout)
         )
         names = [*host.get_fact(EntriesFact, path=str(pattern.parent))]
-        if manager is Manager.SYSTEMD:
+        if manager in (Manager.SYSTEMD, Manager.SYSTEM):
             # One whose unit somebody deleted is enabled all the same, and may run.
-            wants = host.get_fact(EntriesFact, path=f"{pattern.parent}/default.target.wants")
+            wants = host.get_fact(EntriesFact, path=f"{pattern.parent}/{wanted_by(manager)}.wants")
             names += [name for name in wants if name not in names]
         if manager is Manager.LAUNCHD and target.machine.manager is manager:
             labels = host.get_fact(LaunchdLabelsFact)  # likewise

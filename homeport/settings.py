@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
-from . import pins, tokens
+from . import gpu_settings, pins, tokens
 from .catalog import MODELS
 from .claude_code import NEUTRAL_SETTINGS
 from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
+from .gpu_settings import GPU_KEYS, GpuSettings, Peer
 from .model import Endpoint, Model, Route, check_served_together
 from .pins import Pin
 from .sources import HUB_KEYS, Source, source
@@ -25,6 +26,9 @@ from .weights import FileWeights, HubWeights, together
 
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+
+#: Where services of the machine are kept from.
+_HOMES = ("~/", "/home/", "/root/", "/run/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused
 
 ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
 
@@ -41,6 +45,7 @@ KEYS: dict[str, Kinds] = {
     "keep_previous_weights": bool,
     "serve": list,
     "engine": str,
+    **GPU_KEYS,
     "use": (list, type(None)),
     "claude_settings": dict,
     "add_to_path": bool,
@@ -73,19 +78,22 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True)
 class HostData:
-    """A host as the inventory has it; `origin` names the file that a key comes from."""
+    """A host as the inventory has it; `origin` names the file that a key comes from, `fleet` are
+    all GPU hosts, in the inventory's order, where it is one."""
 
     name: str
     groups: tuple[str, ...]
     values: Mapping[str, Any]
     origin: Callable[[str], str] = lambda key: "host data"
+    fleet: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True)
 class HostSettings:
     """All that homeport wants of one host: the routes it `serves`, those it `uses`, and those whose
     weights it holds for others (`mirrors`), who find them at `serves_mirror`; None where it is no
-    mirror. `source` is where it pulls weights from."""
+    mirror. `source` is where it pulls weights from; `engine` is a laptop's, `gpu` what a GPU host
+    serves."""
 
     directory: str
     serves: tuple[Route, ...]
@@ -94,6 +102,7 @@ class HostSettings:
     serves_mirror: Endpoint | None
     source: Source
     engine: Engine
+    gpu: GpuSettings | None
     claude_settings: dict[str, Any]
     add_to_path: bool
     show_answer: bool
@@ -109,6 +118,7 @@ def of(host: HostData) -> HostSettings:
     serves = _served(host, routes)
     found = source(host.values, host.origin)
     mirror = _serves_mirror(host, found.mirror, serves)
+    gpu = _gpu(host, serves)
     return HostSettings(
         directory=_directory(host),
         serves=serves,
@@ -117,6 +127,7 @@ def of(host: HostData) -> HostSettings:
         serves_mirror=mirror,
         source=replace(found, mirror=None) if mirror else found,  # itself it asks the Hub
         engine=_engine(host),
+        gpu=gpu,
         claude_settings=_claude_settings(host),
         add_to_path=host.values.get("add_to_path", True),
         show_answer=host.values.get("show_answer", False),
@@ -199,6 +210,14 @@ def _check_groups(host: HostData) -> None:
             host.name,
             "it is in gpu_hosts and in laptops",
             "Choose the one whose engine it is to run",
+        )
+    if "gpu_hosts" in roles and len(roles) > 1:
+        raise SettingsError(
+            "inventory: host",
+            host.name,
+            f"it is in {' and '.join(roles)}: a GPU host is set up as root, for all its users, and "
+            "the others as the user who logs in",
+            f'Name it twice: ("{host.name}-user", {{"ssh_hostname": "{host.name}"}})',
         )
 
 
@@ -357,6 +376,13 @@ def _directory(host: HostData) -> str:
             "name of letters, digits, '.', '_' and '-'",
             "Write ~/.homeport",
         )
+    if "gpu_hosts" in host.groups and directory.startswith(_HOMES):
+        raise _error(
+            host,
+            "homeport_dir",
+            "a GPU host's server has a user of its own, who reaches no home",
+            "Write /var/lib/homeport, or a directory on a larger disk",
+        )
     return directory
 
 
@@ -371,7 +397,16 @@ def _claude_settings(host: HostData) -> dict[str, Any]:
     return settings
 
 
+def _gpu(host: HostData, serves: tuple[Route, ...]) -> GpuSettings | None:
+    if "gpu_hosts" not in host.groups:
+        return None
+    own = Peer(host.name, host.values, host.origin)
+    return gpu_settings.of(own, host.fleet or (own,), serves)
+
+
 def _engine(host: HostData) -> Engine:
+    if "gpu_hosts" in host.groups:
+        return Engine.XLLAMACPP  # of no laptop
     value = host.values.get("engine", Engine.XLLAMACPP)
     try:
         return Engine(value)

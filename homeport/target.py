@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyinfra import logger, state
 from pyinfra.api.exceptions import PyinfraError
@@ -16,6 +16,7 @@ from .facts.file import EntriesFact, UnwritableFact
 from .facts.host import Machine, MachineFact
 from .layout import Layout
 from .preflight import host_data
+from .service import Manager
 from .settings import HostSettings
 
 #: Bytes: all that homeport writes, but for engines and weights (measured: 60 kB), many times over.
@@ -56,6 +57,8 @@ def current() -> Target | None:
             _fail([_NOT_SEEN])
     if machine is None:
         return None
+    if settings.gpu:  # its services are the machine's
+        machine = replace(machine, manager=Manager.SYSTEM)
     return Target(settings, machine, Layout.under(machine.home, settings.directory))
 
 

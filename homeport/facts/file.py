@@ -100,6 +100,20 @@ def read(host: Host, path: str) -> FileContent:
     return FileContent(lines[0], lines[1], base64.b64decode("".join(lines[2:])))
 
 
+class SizeFact(FactBase[int]):
+    """The bytes that the directory `path` takes on the disk, 0 where there is none."""
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand("du -sk", QuoteString(path), "2>/dev/null || true")
+
+    def process(self, output: list[str]) -> int:
+        return int(output[-1].split()[0]) * 1024
+
+    @staticmethod
+    def default() -> int:
+        return 0
+
+
 class DirectoriesFact(FactBase[dict[str, str]]):
     """The modes, as in "700", of those of `paths` that are directories."""
 

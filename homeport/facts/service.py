@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
-from ..service import IDENTITY_VARIABLE, Manager, Service
-
-#: systemctl and loginctl need it, and a session without a login lacks it.
-RUNTIME_DIR = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; '
+from ..service import IDENTITY_VARIABLE, Manager, Service, journalctl, systemctl
 
 # Prints identity=... and command=... (base64) of the running process $pid.
 _PROCESS = (
@@ -32,12 +29,14 @@ daemon=$(cat "$conf.pid" 2>/dev/null)
 class RunningService:
     """`pid`, `identity` (see `Service.identity`) and command line of the running process, None and
     empty where it does not run; `current` where the manager has read the definition that is on disk
-    and starts it at the next boot (launchd: where it is not disabled)."""
+    and starts it at the next boot (launchd: where it is not disabled); `restarts` is how often
+    systemd started it again by itself."""
 
     pid: int | None = None
     identity: str | None = None
     command: tuple[str, ...] = ()
     current: bool = False
+    restarts: int = 0
 
     def is_right(self, service: Service) -> bool:
         """Whether it was started as `service` is to be: from the same things, in the same words.
@@ -54,12 +53,12 @@ class RunningServiceFact(FactBase[RunningService]):
 
     def command(self, service: str, manager: Manager, definition: str) -> StringCommand:
         match manager:
-            case Manager.SYSTEMD:
+            case Manager.SYSTEMD | Manager.SYSTEM:
+                ask = systemctl(manager)
                 return StringCommand(
-                    f"{RUNTIME_DIR}u={service}.service; "
-                    'systemctl --user show "$u" '
-                    "-p MainPID -p LoadState -p UnitFileState -p NeedDaemonReload; "
-                    'pid=$(systemctl --user show "$u" -p MainPID --value); '
+                    f'u={service}.service; {ask} show "$u" '
+                    "-p MainPID -p LoadState -p UnitFileState -p NeedDaemonReload -p NRestarts; "
+                    f'pid=$({ask} show "$u" -p MainPID --value); '
                     f'[ "${{pid:-0}}" = 0 ] || {{ {_PROCESS}; }}; true'
                 )
             case Manager.LAUNCHD:
@@ -96,6 +95,7 @@ class RunningServiceFact(FactBase[RunningService]):
             current=found.get("UnitFileState") == "enabled"
             and found.get("LoadState", "loaded") == "loaded"
             and found.get("NeedDaemonReload", "no") == "no",
+            restarts=int(found.get("NRestarts") or 0),
         )
 
     @staticmethod
@@ -134,10 +134,9 @@ class LastLogLines(FactBase[list[str]]):
     """The last `count` lines that the service wrote."""
 
     def command(self, service: Service, manager: Manager, count: int) -> StringCommand:
-        if manager is Manager.SYSTEMD:
+        if manager in (Manager.SYSTEMD, Manager.SYSTEM):
             return StringCommand(
-                f"{RUNTIME_DIR}journalctl --user -u {service.unit} -n {count} -o cat 2>/dev/null"
-                " || true"
+                f"{journalctl(manager)} -u {service.unit} -n {count} -o cat 2>/dev/null || true"
             )
         return StringCommand("tail -n", str(count), QuoteString(service.log), "2>/dev/null || true")
 

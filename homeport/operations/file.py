@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import shlex
@@ -12,7 +13,15 @@ from pathlib import PurePosixPath
 from typing import ParamSpec
 
 from pyinfra import host, state
-from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
+from pyinfra.api import (
+    FileUploadCommand,
+    FunctionCommand,
+    Host,
+    QuoteString,
+    State,
+    StringCommand,
+    operation,
+)
 from pyinfra.api.command import PyinfraCommand
 
 from .. import report
@@ -22,6 +31,7 @@ from ..facts.file import (
     EntriesFact,
     FileState,
     FileStateFact,
+    connector_arguments,
     read,
 )
 from ..facts.host import program
@@ -100,12 +110,19 @@ def only(folder: str, keep: list[str]) -> Commands:
 @operation()
 def private_directories(paths: list[str]) -> Commands:
     """Make directories that the user alone may enter, parents first."""
-    modes = host.get_fact(DirectoriesFact, paths=tuple(paths))
-    unfit = [path for path in paths if modes.get(path) != "700"]
+    yield from modes_of._inner(modes=dict.fromkeys(paths, "700"))
+
+
+@operation()
+def modes_of(modes: dict[str, str]) -> Commands:
+    """Make directories, parents first, each with the mode (as in "700") that `modes` says."""
+    there = host.get_fact(DirectoriesFact, paths=tuple(modes))
+    unfit = [path for path, mode in modes.items() if there.get(path) != mode]
     if not unfit:
         host.noop("all directories are there")
     for path in unfit:
-        yield StringCommand("mkdir -p -m 700", QuoteString(path), "&& chmod 700", QuoteString(path))
+        mode, word = modes[path], QuoteString(path)
+        yield StringCommand(f"mkdir -p -m {mode}", word, f"&& chmod {mode}", word)
 
 
 @operation()
@@ -160,7 +177,7 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
         "umask 077 && head -c", str(max(len(content), 1)), "/dev/zero >", QuoteString(new),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(full), ">&2; exit 1; }",
     )  # fmt: skip
-    yield FileUploadCommand(BytesIO(content), new)
+    yield upload(content, new)
     check = StringCommand('[ "$(wc -c <', QuoteString(new), f')" -eq {len(content)} ]')
     if guard is not None:
         check = StringCommand(
@@ -173,6 +190,24 @@ def replace_commands(path: str, content: bytes, mode: str, guard: bytes | None =
         check, "&& chmod", mode, QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(path),
         "|| { rm -f", QuoteString(new), "; echo", QuoteString(failed), ">&2; exit 1; }",
     )  # fmt: skip
+
+
+def upload(content: bytes, path: str) -> PyinfraCommand:
+    """The command that fills the file `path` with `content`.
+
+    Where another user's rights are used, pyinfra would first put it into /tmp, under a name that
+    can be foretold and for all to read; so there it goes through a pipe.
+    """
+    arguments = connector_arguments(host)
+    if any(arguments.get(key) for key in ("_sudo", "_sudo_user", "_su_user", "_doas", "_dzdo")):
+        command = StringCommand("base64 -d >", QuoteString(path))
+        arguments["_stdin"] = base64.b64encode(content).decode()
+
+        def fill(state: State, host: Host) -> bool:
+            return host.run_shell_command(command, **arguments)[0]
+
+        return FunctionCommand(fill, (), {})
+    return FileUploadCommand(BytesIO(content), path)
 
 
 def leftovers(path: str) -> str:

@@ -21,7 +21,7 @@ from ..service import Manager, Service, definition_path, digest
 from ..serving import Deployed
 from ..target import Target
 from ..weights import HubWeights
-from . import file, python_env, service
+from . import account, file, python_env, service
 from .file import Commands
 from .python_env import Environment
 
@@ -61,6 +61,8 @@ def pull(weights: HubWeights, target: Target) -> Service:
     """The service that pulls `weights`; it is there only until that is done."""
     layout, source = target.layout, target.settings.source
     name = _name(weights)
+    of_machine = target.machine.manager is Manager.SYSTEM
+    cache = f"{account.name(layout)}/pull"
     desired_path, tokens_path = layout.service_files(name)
     return Service(
         name=f"{layout.services}{name}",
@@ -80,6 +82,10 @@ def pull(weights: HubWeights, target: Target) -> Service:
         ),
         once=True,
         credential=tokens_path if source.tokens else None,
+        user=account.name(layout) if of_machine else None,
+        environment=(("HOME", f"/var/cache/{cache}"),) if of_machine else (),
+        writable=(layout.path("weights"),) if of_machine else (),
+        cache=cache if of_machine else None,
     )
 
 

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from pyinfra import host
-from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
+import gevent
+from pyinfra import host, state
+from pyinfra.api import Host, QuoteString, StringCommand, operation
+from pyinfra.context import ctx_host
 
-from ..facts.file import EntriesFact, FileStateFact
+from .. import progress
+from ..facts.file import EntriesFact, FileStateFact, SizeFact
 from ..facts.host import program
 from ..layout import Layout
-from .file import Commands
+from ..remote.pull import gigabytes
+from .file import Commands, upload
 
 #: Bytes: the engine's environment, the embedded model and what is unpacked meanwhile (measured:
 #: 330 MB on Linux x86_64).
 NEEDED_SPACE = 600_000_000
 
+#: Seconds between two looks at how much of an environment is there.
+_LOOK_EVERY = 5
+
 
 @dataclass(frozen=True)
 class Environment:
     """An environment that holds what `locks` pin, for a Python of `version` (major, minor, ...);
-    its path says both."""
+    its path says both, after the `label`, for who looks at it there.
+
+    `size` is about how much it takes in the end, in bytes, where that is worth watching.
+    """
 
     layout: Layout
     version: tuple[int, ...]
     locks: tuple[Path, ...]
+    label: str = ""
+    size: int = 0
 
     @property
     def requirements(self) -> bytes:
@@ -41,8 +54,12 @@ class Environment:
         return hashlib.sha256(contents).hexdigest()[:12]
 
     @property
+    def name(self) -> str:
+        return f"{self.label}-{self.digest}" if self.label else self.digest
+
+    @property
     def path(self) -> str:
-        return self.layout.path("env", self.digest)
+        return self.layout.path("env", self.name)
 
     @property
     def python(self) -> str:
@@ -69,10 +86,34 @@ def present(environment: Environment, python: str) -> Commands:
         host.noop(f"{environment.path} is complete")
         return
     requirements = f"{environment.path}.txt"
-    yield FileUploadCommand(BytesIO(environment.requirements), requirements)
+    yield upload(environment.requirements, requirements)
     # One that was started by a run that was killed may still be at work on the same files.
-    yield program(python, "run_locked.py", environment.layout.path("env"), "sh", "-c",
-                  _build_script(environment, python, requirements))  # fmt: skip
+    with _watched(environment):
+        yield program(python, "run_locked.py", environment.layout.path("env"), "sh", "-c",
+                      _build_script(environment, python, requirements))  # fmt: skip
+
+
+@contextmanager
+def _watched(environment: Environment) -> Iterator[None]:
+    """Show how much of a large `environment` is there, while pip says nothing."""
+    if not environment.size or not state.is_executing:
+        yield
+        return
+    watcher = gevent.spawn(_watch, environment, ctx_host.get())
+    try:
+        yield
+    finally:
+        watcher.kill()
+        progress.end(host)
+
+
+def _watch(environment: Environment, at: Host) -> None:
+    total = gigabytes(environment.size)
+    with ctx_host.use(at):  # a greenlet has none of its own
+        while True:
+            gevent.sleep(_LOOK_EVERY)
+            there = at.get_fact(SizeFact, path=environment.path)
+            progress.show(at, f"{environment.label}: {gigabytes(there)} of about {total} installed")
 
 
 def _build_script(environment: Environment, python: str, requirements: str) -> str:
@@ -86,13 +127,14 @@ def _build_script(environment: Environment, python: str, requirements: str) -> s
         "this again"
     )
     # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
+    # What it unpacks may be more than a /tmp in memory holds.
     return f"""
 [ ! -e {mark} ] || exit 0
-export RUSTUP_HOME={path}/rustup
-rm -rf {path} && {shlex.quote(python)} -m venv {path} || exit 1
+export RUSTUP_HOME={path}/rustup TMPDIR={path}/unpacked
+rm -rf {path} && {shlex.quote(python)} -m venv {path} && mkdir "$TMPDIR" || exit 1
 {own_python} -m pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes \
   --no-deps --only-binary :all: -r {shlex.quote(requirements)} || {{ echo {failed} >&2; exit 1; }}
-rm -f {shlex.quote(requirements)}
+rm -rf {shlex.quote(requirements)} "$TMPDIR"
 touch {mark}
 """
 
@@ -101,7 +143,7 @@ touch {mark}
 def only(environments: list[Environment]) -> Commands:
     """Remove every environment but these."""
     folder = environments[0].layout.path("env")
-    keep = [one.digest for one in environments]
+    keep = [one.name for one in environments]
     old = [name for name in host.get_fact(EntriesFact, path=folder) if name not in keep]
     if not old:
         host.noop("no older environment is left")

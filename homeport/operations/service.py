@@ -8,9 +8,17 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from .. import render
 from ..facts.file import FileStateFact
 from ..facts.host import Lingering
-from ..facts.service import FIND_SUPERVISORD, RUNTIME_DIR, RunningServiceFact
+from ..facts.service import FIND_SUPERVISORD, RunningServiceFact
 from ..layout import Layout
-from ..service import IDENTITY_VARIABLE, SUPERVISORD, Manager, Service, identity_start
+from ..service import (
+    IDENTITY_VARIABLE,
+    RUNTIME_DIR,
+    SUPERVISORD,
+    Manager,
+    Service,
+    identity_start,
+    systemctl,
+)
 from ..serving import Deployed, deployed
 from ..target import Target
 from . import file
@@ -48,14 +56,14 @@ def converged(service: Service, manager: Manager, definition: str, python: str) 
         host.noop(f"{service.name} runs what it should, as process {running.pid}")
         return
     match manager:
-        case Manager.SYSTEMD:
-            yield StringCommand(
-                f"{RUNTIME_DIR}systemctl --user daemon-reload && "
-                f"systemctl --user --quiet enable {service.unit}"
-            )
+        case Manager.SYSTEMD | Manager.SYSTEM:
+            do = systemctl(manager)
+            yield StringCommand(f"{do} daemon-reload && {do} --quiet enable {service.unit}")
             if not right:
                 wait = "--no-block " if service.once else ""  # else until it has ended
-                yield StringCommand(f"{RUNTIME_DIR}systemctl --user {wait}restart {service.unit}")
+                # One that failed too often is refused until that is forgotten.
+                forget = f"{do} reset-failed {service.unit} 2>/dev/null"
+                yield StringCommand(f"{forget}; {do} {wait}restart {service.unit}")
         case Manager.LAUNCHD:
             if not running.current:
                 # Only then: launchd keeps a record of it for ever.
@@ -104,12 +112,11 @@ def absent(old: Deployed, layout: Layout) -> StringCommand:
         f"{leftovers(old.definition)};",
     )  # fmt: skip
     match old.manager:
-        case Manager.SYSTEMD:
-            unit = f"{old.name}.service"
+        case Manager.SYSTEMD | Manager.SYSTEM:
+            unit, do = f"{old.name}.service", systemctl(old.manager)
             return StringCommand(
-                f"{RUNTIME_DIR}systemctl --user --quiet disable --now {unit};", files,
-                "systemctl --user daemon-reload;",
-                f"systemctl --user reset-failed {unit} 2>/dev/null || true",
+                f"{do} --quiet disable --now {unit};", files, f"{do} daemon-reload;",
+                f"{do} reset-failed {unit} 2>/dev/null || true",
             )  # fmt: skip
         case Manager.LAUNCHD:
             return StringCommand(_bootout(old.name), files)

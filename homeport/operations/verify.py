@@ -48,7 +48,7 @@ def answers(route: Route, python: str, token_path: str | None, supervised: Super
             LastLogLines, service=supervised.service, manager=supervised.manager, count=8
         ):
             host.log(f"  {line}")
-        sentence = f"{route.alias} at {route.endpoint.url} {_verdict(route, found)}"
+        sentence = f"{route.alias} at {route.endpoint.url} {verdict(route, found)}"
         report.say(host, sentence)
         yield StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
         return
@@ -66,8 +66,8 @@ def reachable(route: Route, python: str | None, token_path: str | None) -> Comma
     if not state.is_executing or python is None:
         return
     found = _ask(route, python, token_path, None)
-    verdict = "answers" if found["state"] == "answered" else _verdict(route, found)
-    report.say(host, f"{route.alias} at {route.endpoint.url} {verdict}")
+    said = "answers" if found["state"] == "answered" else verdict(route, found)
+    report.say(host, f"{route.alias} at {route.endpoint.url} {said}")
     yield from ()
 
 
@@ -145,7 +145,8 @@ def _ask(route: Route, python: str, token_path: str | None, question: str | None
     return host.get_fact(AnswerFact, python=python, ask=json.dumps(ask))
 
 
-def _verdict(route: Route, found: dict[str, Any]) -> str:
+def verdict(route: Route, found: dict[str, Any]) -> str:
+    """What a probe that `found` no answer says of `route`, to stand behind its name."""
     detail = found.get("detail")
     return {
         "refused": "is not up: nothing listens there",

@@ -1,7 +1,8 @@
 """Ask a model server one real question, the way Claude Code would: one JSON object as the answer.
 
 usage: probe.py JSON, with url, alias, context (tokens), question (null: do not ask), max_tokens,
-timeout (seconds) and token_path (a file, or null). Prints {"state": ..., "detail": ...}, with a
+timeout (seconds), token_path (a file, or null) and
+proofs (whether all that the client needs is tried). Prints {"state": ..., "detail": ...}, with a
 state of
     refused     nothing listens there
     loading     the server is up, the model is not
@@ -9,7 +10,8 @@ state of
     alias       the server serves other names (detail: which)
     context     the server holds fewer tokens than the client is told (detail: how many)
     failed      anything else (detail: what)
-    answered    and then, where it was asked, answer, tokens, seconds and tokens_per_second
+    answered    and then, where it was asked, answer, tokens, seconds and tokens_per_second, and
+                proofs: a list of [whether it works, what, detail]
 """
 
 import json
@@ -95,11 +97,117 @@ def question(ask: "dict[str, Any]") -> "dict[str, Any]":
     }
 
 
+TOOL = {
+    "name": "get_weather",
+    "description": "Tells the weather in a city.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "description": "The city"}},
+        "required": ["city"],
+    },
+}
+WEATHER = {"role": "user", "content": "What is the weather in Paris? Use the tool get_weather."}
+
+
+def message(ask: "dict[str, Any]", messages: "list[Any]", **more: Any) -> Any:
+    body = {"model": ask["alias"], "max_tokens": ask["max_tokens"], "messages": messages}
+    return json.load(request(ask, "/v1/messages", dict(body, **more)))
+
+
+def text_of(answer: Any) -> str:
+    found = "".join(block.get("text", "") for block in answer["content"]).strip()
+    if not found:
+        raise Found("failed", "the answer has no text, and ends by %s" % answer.get("stop_reason"))
+    return found
+
+
+def whole_context(ask: "dict[str, Any]") -> str:
+    models = json.load(request(ask, "/v1/models"))["data"]
+    held = next(one.get("max_model_len") for one in models if one["id"] == ask["alias"])
+    if held != ask["context"]:
+        raise Found("failed", "%s tokens, and not %s" % (held, ask["context"]))
+    return "%s tokens" % format(held, ",")
+
+
+def plain(ask: "dict[str, Any]") -> str:
+    return text_of(message(ask, [{"role": "user", "content": ask["question"]}]))[:80]
+
+
+def counted(ask: "dict[str, Any]") -> str:
+    body = {"model": ask["alias"], "messages": [{"role": "user", "content": ask["question"]}]}
+    tokens = json.load(request(ask, "/v1/messages/count_tokens", body))["input_tokens"]
+    if not tokens:
+        raise Found("failed", "it counts none")
+    return "%d tokens" % tokens
+
+
+def tool_called(ask: "dict[str, Any]") -> str:
+    answer = message(ask, [WEATHER], tools=[TOOL])
+    calls = [block for block in answer["content"] if block["type"] == "tool_use"]
+    if not calls:
+        raise Found("failed", "it answers in words: the tool parser does not fit the model")
+    if calls[0]["name"] != TOOL["name"] or "city" not in calls[0]["input"]:
+        raise Found("failed", "it calls %s with %s" % (calls[0]["name"], calls[0]["input"]))
+    result = {"type": "tool_result", "tool_use_id": calls[0]["id"], "content": "sunny, 21 C"}
+    said = [{"role": "assistant", "content": calls[:1]}, {"role": "user", "content": [result]}]
+    text_of(message(ask, [WEATHER, *said], tools=[TOOL]))
+    return "%s(%s), and takes its result" % (TOOL["name"], json.dumps(calls[0]["input"]))
+
+
+def late_system(ask: "dict[str, Any]") -> str:
+    text_of(
+        message(
+            ask,
+            [
+                {"role": "user", "content": "Remember the word homeport."},
+                {"role": "system", "content": "Answer in one short sentence."},
+                {"role": "assistant", "content": "I will."},
+                {"role": "user", "content": ask["question"]},
+            ],
+        )
+    )
+    return "inside a conversation"
+
+
+def cached(ask: "dict[str, Any]") -> str:
+    """The same long beginning twice; a new one each time, so that the first is not cached."""
+    start = "Session %s. " % time.time() + "The harbour has boats, cranes and gulls. " * 100
+    for _ in range(2):
+        answer = message(ask, [{"role": "user", "content": start + ask["question"]}])
+    usage = answer["usage"]
+    hit = usage.get("cache_read_input_tokens") or 0
+    if not hit:
+        raise Found("failed", "none of %s tokens" % usage.get("input_tokens"))
+    return "%d of %d tokens" % (hit, hit + (usage.get("input_tokens") or 0))
+
+
+def proofs(ask: "dict[str, Any]") -> "list[list[Any]]":
+    """What Claude Code needs of a server, tried one by one."""
+    found = []
+    for what, proof in (
+        ("holds its context", whole_context),
+        ("answers", plain),
+        ("counts tokens", counted),
+        ("calls a tool", tool_called),
+        ("takes a system message", late_system),
+        ("reuses its prefix cache", cached),
+    ):
+        try:
+            found.append([True, what, proof(ask)])
+        except Found as problem:
+            found.append([False, what, problem.args[1]])
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            found.append([False, what, "%s: %s" % (type(error).__name__, error)])
+    return found
+
+
 def main() -> None:
     ask = json.loads(sys.argv[1])
     try:
         check_alias(ask)
-        result = question(ask) if ask["question"] else {"state": "answered"}
+        result: "dict[str, Any]" = question(ask) if ask["question"] else {"state": "answered"}
+        if ask.get("proofs"):
+            result["proofs"] = proofs(ask)
     except Found as found:
         result = {"state": found.args[0], "detail": found.args[1]}
     except (OSError, ValueError, KeyError, TypeError) as error:

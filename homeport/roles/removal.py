@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pyinfra.api import deploy
 
-from ..operations import file, nginx, service, user_files
+from ..operations import account, apt, file, service, user_files
 from ..target import Target
 
 START_UP_FILES = (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile")
@@ -17,7 +17,8 @@ def apply(target: Target) -> None:
     layout = target.layout
     start_up = [str(PurePosixPath(target.machine.home, name)) for name in START_UP_FILES]
     service.only(name="Remove the services", target=target, keep=[])
-    nginx.absent(name="Take nginx away again", layout=layout)
+    apt.absent(name="Take packages away again", layout=layout)
+    account.absent(name="Remove the system user", layout=layout)
     service.no_lingering(name="Let services end with the login again", layout=layout)
     user_files.settings_unmerged(
         name="Take our part out of ~/.claude/settings.json",

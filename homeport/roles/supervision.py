@@ -47,8 +47,8 @@ def apply(target: Target) -> None:
 def _definition_directories(target: Target) -> list[str]:
     """The directories outside homeport's own that the services' definitions need."""
     manager, home = target.machine.manager, target.machine.home
-    if manager is Manager.SUPERVISORD:
-        return []
+    if manager in (Manager.SUPERVISORD, Manager.SYSTEM):
+        return []  # the machine has it
     return parents(definition_path("any", manager, target.layout), home)
 
 

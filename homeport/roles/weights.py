@@ -17,17 +17,18 @@ def of(routes: tuple[Route, ...]) -> list[HubWeights]:
     return together(r.model.weights for r in routes if isinstance(r.model.weights, HubWeights))
 
 
-def problems(target: Target) -> list[str]:
-    """What stands in the way of a pull on this host, a sentence each."""
+def problems(target: Target, also: int = 0) -> list[str]:
+    """What stands in the way of a pull on this host, a sentence each; `also` are bytes that others
+    are about to take."""
     machine, served = target.machine, target.settings
     missing = [
         (one, found)
         for one in of((*served.serves, *served.mirrors))
         if not (found := hub.status(one, target)).complete
     ]
-    if not missing:
+    if not missing and machine.free >= also:
         return []
-    if machine.python_version < OLDEST_PYTHON or not machine.venv:
+    if machine.python_version < OLDEST_PYTHON or not (machine.venv or target.settings.gpu):
         oldest = ".".join(map(str, OLDEST_PYTHON))
         return [
             f"{machine.python} is Python {python_version(machine)}"
@@ -35,12 +36,13 @@ def problems(target: Target) -> list[str]:
             f"or newer. Type: {install_python(machine)}"
         ]
     needed = sum(max(one.pinned.size - found.on_disk, 0) for one, found in missing)
-    if machine.free >= needed:
+    if machine.free >= needed + also:
         return []
-    names = ", ".join(one.repo for one, _ in missing)
+    coming = [f"{gigabytes(needed)} of {', '.join(one.repo for one, _ in missing)}"]
+    coming = [*(coming if missing else []), *([f"{gigabytes(also)} of the engine"] if also else [])]
     return [
         f"the disk of {target.layout.directory} has {gigabytes(machine.free)} free, and "
-        f"{gigabytes(needed)} of {names} are still to come. See what takes the room with: "
+        f"{' and '.join(coming)} are still to come. See what takes the room with: "
         f"du -xhd1 '{machine.home}', or set homeport_dir to a larger disk"
     ]
 

@@ -45,6 +45,7 @@ class Lab:
         self.network = network.Network(f"homeport-lab-{os.getpid()}")
         self.hosts: dict[str, Host] = {}
         self.macs: list[Host] = []
+        self.binds: list[Path] = []  # folders of this machine that hosts see as well
         self.registries = packages.of_this_machine()
         self.project = self.folder / "project"
         self._runs = 0
@@ -182,7 +183,7 @@ class Lab:
         return host
 
     def _boot(self, host: Host) -> None:
-        host.boot(self.registries.folders)
+        host.boot([*self.registries.folders, *self.binds])
 
 
 @contextlib.contextmanager

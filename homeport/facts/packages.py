@@ -1,0 +1,53 @@
+"""What a host has of its distribution's packages, and of users for services."""
+
+from __future__ import annotations
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+
+class MissingFact(FactBase[list[str]]):
+    """Those of `packages` that are not installed."""
+
+    def command(self, packages: tuple[str, ...]) -> StringCommand:
+        return StringCommand(
+            "for package in", *map(QuoteString, packages),
+            "; do dpkg-query -W -f '${Status}\\n' \"$package\" 2>/dev/null | "
+            "grep -q ' installed$' || echo \"$package\"; done",
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+
+class AccountFact(FactBase[bool]):
+    """Whether there is the user `account`."""
+
+    def command(self, account: str) -> StringCommand:
+        return StringCommand(
+            "getent passwd", QuoteString(account), ">/dev/null && echo yes || true"
+        )
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+
+class OwnerFact(FactBase[str | None]):
+    """Who owns a directory, None where there is none."""
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand("stat -c %U", QuoteString(path), "2>/dev/null || true")
+
+    def process(self, output: list[str]) -> str | None:
+        return output[0] if output else None
+
+    @staticmethod
+    def default() -> str | None:
+        return None

@@ -1,0 +1,427 @@
+"""The server of a GPU host: tried before it is switched to, proven, and else taken back.
+
+A restart costs half an hour, so it is decided from what the running process was started with, is
+announced, and can be forbidden. A server that was never proven takes nothing from one that was: the
+definition before it is kept, and is put back by itself where the new one does not answer. The hosts
+that serve one model together go through each step together: `_rounds` is what they know of one
+another in this run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from pyinfra import host, state
+from pyinfra.api import QuoteString, StringCommand, operation
+
+from .. import gpu_serving, progress, render, report
+from ..engines import meaningful
+from ..facts.engine import EngineCheckFact, LinkFact, TextFact
+from ..facts.file import EntriesFact
+from ..facts.host import AnswerFact
+from ..facts.service import LastLogLines, RunningService, RunningServiceFact
+from ..gpu_serving import files, settings_of
+from ..service import Manager, Service, systemctl
+from ..target import Target
+from . import file, hub, service
+from .file import Commands
+from .verify import QUESTION, verdict
+
+#: Seconds between two looks at a server that loads; how long it may take (GLM-5.2 takes half an
+#: hour from a fast disk); and for how long it may be found without a process.
+_LOOK_EVERY = 2
+_LOAD_TIMEOUT = 7_200
+_GONE_FOR = 40
+
+#: Tokens and seconds for one answer: a model that thinks does so before it speaks.
+_ANSWER_TOKENS = 4_096
+_ANSWER_TIMEOUT = 300
+
+#: Lines of the log that are looked through, and shown, where a server died.
+_LOG_LINES = 400
+_SHOWN_LINES = 6
+
+
+@dataclass
+class Round:
+    """What this run has found of one replica: the hosts whose server is `due` for a restart, with
+    the reasons in words; why the new one is to be taken back (`failure`); and whether one was."""
+
+    due: dict[str, str] = field(default_factory=dict)
+    failure: str | None = None
+    taken_back: set[str] = field(default_factory=set)
+
+
+_rounds: dict[tuple[str, str], Round] = {}
+
+
+def _round(target: Target) -> Round:
+    gpu = settings_of(target)
+    return _rounds.setdefault((gpu.route.alias, gpu.members[0]), Round())
+
+
+@operation()
+def tried(target: Target) -> Commands:
+    """Find out whether the server has to be started anew, and whether it would start: its own
+    argument parser, in its new environment, is asked. Changes nothing."""
+    gpu, wanted = settings_of(target), gpu_serving.service(target)
+    running = _running(target)
+    if running.is_right(wanted):
+        return
+    reasons = _reasons(running, wanted)
+    if not state.is_executing:
+        if running.pid:
+            may = "" if gpu.may_restart else ", but for restart=never"
+            host.log(f"would restart {gpu.route.alias}{may}: {reasons}")
+        return
+    if failure := _failed_before(wanted, target):
+        yield _fail(f"{gpu.route.alias}: {failure}")
+        return
+    found = host.get_fact(
+        EngineCheckFact,
+        python=gpu_serving.environment(target).python,
+        engine=gpu.engine.NAME,
+        arguments=gpu_serving.arguments(wanted, gpu),
+    )
+    problem = found["problem"]
+    if not problem and found["version"] != str(gpu.version):
+        problem = f"the environment has version {found['version'] or 'none'}, not {gpu.version}"
+    if problem:
+        yield _fail(
+            f"{gpu.route.alias}: {gpu.engine.NAME} {gpu.version} would not start: {problem}. "
+            "Nothing was switched; correct `serving` or engine_arguments"
+        )
+        return
+    _round(target).due[host.name] = reasons
+
+
+@operation()
+def stopped(target: Target) -> Commands:
+    """Stop the server of this host where it serves a model together with others, and any of them
+    is to be started anew: they start together."""
+    gpu = settings_of(target)
+    together = gpu.place.nodes > 1
+    if not (state.is_executing and together and _round(target).due and _allowed(target)):
+        return
+    if _running(target).pid:
+        # Its definition may be as it should be: what is stopped is not right, and is started again.
+        yield StringCommand(f"{systemctl(Manager.SYSTEM)} stop", _unit(target))
+        _round(target).due.setdefault(host.name, "another host of the model is started anew")
+
+
+@operation()
+def started(target: Target, head: bool) -> Commands:
+    """Have the server run what it should, on the heads or on the others, and again at boot."""
+    gpu, wanted, place = settings_of(target), gpu_serving.service(target), files(target)
+    if gpu.head != head:
+        return
+    running = _running(target)
+    right = running.is_right(wanted)
+    if not right and state.is_executing and not _allowed(target):
+        report.say(
+            host,
+            f"{gpu.route.alias} is due for a restart, which restart=never puts off: "
+            f"{_round(target).due.get(host.name, '')}",
+        )
+        host.noop("restart=never")
+        return
+    content = render.definition(wanted, Manager.SYSTEM, place.definition)
+    if not right:
+        if state.is_executing and running.pid:
+            host.log(f"restarts {gpu.route.alias}: {_round(target).due.get(host.name, '')}")
+        yield from _kept(target, content)
+    token, secret = gpu.route.endpoint.token, gpu_serving.secret_of(gpu)
+    if token and secret:
+        for path, text in ((place.token, f"{token.value}\n"), (place.secrets, secret.text)):
+            yield from file.write._inner(path=path, content=text.encode(), mode="600")
+    yield from file.write._inner(path=place.definition, content=content)
+    yield from _linked(place.current, gpu_serving.environment(target).name)
+    yield from service.converged._inner(
+        service=wanted, manager=Manager.SYSTEM, definition=place.definition, python=target.python
+    )
+
+
+@operation()
+def proven(target: Target) -> Commands:
+    """Wait for the server, and prove all that Claude Code needs of it. Where it does not serve, its
+    host is to go back to the one before; fails, in words, where there is none."""
+    gpu, place = settings_of(target), files(target)
+    if not state.is_executing or not gpu.head:
+        return
+    wanted, running = gpu_serving.service(target), _running(target)
+    if not running.is_right(wanted) and not _allowed(target):
+        yield from _deferred(target)
+        return
+    problem = _watched(target, wanted)
+    if problem is None:
+        identity = _identity_record(wanted)
+        if host.get_fact(TextFact, path=place.proven) != identity:
+            yield from file.write._inner(path=place.proven, content=identity.encode(), mode="600")
+            yield StringCommand("rm -f", QuoteString(place.failed))
+        return
+    now = _round(target)
+    now.failure = problem
+    if not _previous(target):
+        yield _fail(f"{gpu.route.alias} {problem}")
+
+
+@operation()
+def taken_back(target: Target) -> Commands:
+    """Put the server before back, where the new one does not answer."""
+    if not state.is_executing:
+        return
+    gpu, place, now = settings_of(target), files(target), _round(target)
+    previous = _previous(target)
+    if now.failure is None or previous is None:
+        return
+    wanted = gpu_serving.service(target)
+    host.log(f"takes {gpu.route.alias} back to what was proven before")
+    record = {"identity": wanted.identity, "why": now.failure, "when": time.strftime("%F %H:%M")}
+    yield from file.write._inner(
+        path=place.failed, content=f"{json.dumps(record)}\n".encode(), mode="600"
+    )
+    yield from file.write._inner(path=place.definition, content=previous.encode())
+    for name in gpu_serving.environments_in(previous, target.layout)[:1]:
+        yield from _linked(place.current, name)
+    do = systemctl(Manager.SYSTEM)
+    yield StringCommand(
+        f"{do} daemon-reload; {do} reset-failed", _unit(target), f"2>/dev/null; {do} restart",
+        _unit(target),
+    )  # fmt: skip
+    now.taken_back.add(host.name)
+
+
+@operation()
+def concluded(target: Target) -> Commands:
+    """Say how a new server that was taken back ended, and fail: what was asked for is not there."""
+    gpu, now = settings_of(target), _round(target)
+    if not state.is_executing or not gpu.head or host.name not in now.taken_back:
+        return
+    problem = _watched(target, None)
+    after = "the one before serves again" if problem is None else f"and the one before {problem}"
+    yield _fail(
+        f"{gpu.route.alias}: {gpu.engine.NAME} {gpu.version} {now.failure}. It was taken back, "
+        f"{after}"
+    )
+
+
+@operation()
+def only_needed(target: Target) -> Commands:
+    """Remove the environments that neither what runs, nor the one before, nor a pull needs."""
+    layout = target.layout
+    place = files(target)
+    keep = {"current", gpu_serving.environment(target).name, hub.environment(target).name}
+    for path in (place.definition, place.previous):
+        keep |= set(gpu_serving.environments_in(host.get_fact(TextFact, path=path), layout))
+    folder = layout.path("env")
+    old = [name for name in host.get_fact(EntriesFact, path=folder) if name not in keep]
+    if not old:
+        host.noop("no older environment is left")
+    for name in old:
+        yield StringCommand("rm -rf", QuoteString(f"{folder}/{name}"))
+
+
+def _running(target: Target) -> RunningService:
+    running: RunningService = host.get_fact(
+        RunningServiceFact,
+        service=gpu_serving.name(target),
+        manager=Manager.SYSTEM,
+        definition=files(target).definition,
+    )
+    return running
+
+
+def _unit(target: Target) -> QuoteString:
+    return QuoteString(f"{gpu_serving.name(target)}.service")
+
+
+def _allowed(target: Target) -> bool:
+    """Whether the server may be started anew; one that does not run may be started."""
+    return settings_of(target).may_restart or not _running(target).pid
+
+
+def _reasons(running: RunningService, wanted: Service) -> str:
+    if not running.pid:
+        return "it does not run"
+    found = gpu_serving.changes(running.command, wanted.command)
+    return ", ".join(found) or "its token, or its environment"
+
+
+def _identity_record(wanted: Service) -> str:
+    return f"{wanted.identity}\n"
+
+
+def _failed_before(wanted: Service, target: Target) -> str | None:
+    """Why this very server was taken back by an earlier run."""
+    place = files(target)
+    try:
+        found = json.loads(host.get_fact(TextFact, path=place.failed) or "{}")
+    except ValueError:  # a power cut
+        return None
+    if found.get("identity") != wanted.identity:
+        return None
+    return (
+        f"this was tried on {found['when']} and taken back, as it {found['why']}. Change "
+        f"something, or, to try the same again: sudo rm {place.failed}"
+    )
+
+
+def _kept(target: Target, content: bytes) -> Commands:
+    """Keep the definition that is about to be replaced, where its server was proven."""
+    place = files(target)
+    before: str = host.get_fact(TextFact, path=place.definition)
+    identity = host.get_fact(TextFact, path=place.proven).strip()
+    if before and identity and identity in before and before.encode() != content:
+        yield from file.write._inner(path=place.previous, content=before.encode(), mode="600")
+
+
+def _previous(target: Target) -> str | None:
+    """The definition that is gone back to, None where there is no other."""
+    place = files(target)
+    previous: str = host.get_fact(TextFact, path=place.previous)
+    wanted = render.definition(gpu_serving.service(target), Manager.SYSTEM, place.definition)
+    return previous if previous and previous.encode() != wanted else None
+
+
+def _linked(link: str, target_name: str) -> Commands:
+    """Have the link `link` lead to `target_name` beside it; it is never missing meanwhile."""
+    if host.get_fact(LinkFact, path=link) == target_name:
+        return
+    new = QuoteString(f"{link}.new")
+    yield StringCommand(
+        "ln -sfn", QuoteString(target_name), new, "&& mv -fT", new, QuoteString(link)
+    )
+
+
+def _deferred(target: Target) -> Commands:
+    """Ask the server that goes on as it was started."""
+    gpu = settings_of(target)
+    found = _ask(target, proofs=False)
+    said = "goes on answering as it was started"
+    if found["state"] not in ("answered", "context", "token"):
+        said = verdict(gpu.route, found)
+    report.say(host, f"{gpu.route.alias} at {gpu.route.endpoint.url} {said}")
+    yield from ()
+
+
+def _watched(target: Target, wanted: Service | None) -> str | None:
+    """Wait until the server answers, show how far it is, and try what has to be proven; why it does
+    not serve, None where it does. Without `wanted` it is the one before, of which an answer is
+    enough."""
+    gpu = settings_of(target)
+    started = time.monotonic()
+    seen = started
+    crashes = _running(target).restarts + (2 if gpu.place.nodes > 1 else 0)
+    try:
+        while True:
+            found = _ask(target, proofs=False)
+            waited = time.monotonic() - started
+            if found["state"] not in ("refused", "loading"):
+                break
+            running = _running(target)
+            if running.pid:
+                seen = time.monotonic()
+            if running.restarts > crashes or time.monotonic() - seen > _GONE_FOR:
+                return _crashed(target)
+            if waited > _LOAD_TIMEOUT:
+                return f"is still loading after {waited / 3600:.1f} hours"
+            minutes, seconds = divmod(int(waited), 60)
+            how_far = _loading(target)
+            progress.show(host, f"{gpu.route.alias}: {how_far}, {minutes}:{seconds:02} so far")
+            gevent.sleep(_LOOK_EVERY)
+    finally:
+        progress.end(host)
+    if wanted is None:
+        usable = found["state"] in ("answered", "context", "token")
+        return None if usable else verdict(gpu.route, found)
+    if found["state"] != "answered":
+        return verdict(gpu.route, found)
+    return _tried_all(target, waited)
+
+
+def _tried_all(target: Target, waited: float) -> str | None:
+    gpu = settings_of(target)
+    model, endpoint = gpu.route.model, gpu.route.endpoint
+    found = _ask(target, proofs=True)
+    if found["state"] != "answered":
+        return verdict(gpu.route, found)
+    failed = [f"{what}: {detail}" for works, what, detail in found["proofs"] if not works]
+    if failed:
+        return f"is up and does not serve Claude Code: {'; '.join(failed)}"
+    loaded = f", after {waited:.0f} s" if waited > _LOOK_EVERY else ""
+    report.say(
+        host,
+        f"{gpu.route.alias} ({model.label}, {model.context:,} tokens, {gpu.engine.NAME} "
+        f"{gpu.version}) answers at {endpoint.url}: {found['seconds']} s, "
+        f"{found['tokens_per_second']} tokens/s{loaded}",
+    )
+    for _, what, detail in found["proofs"]:
+        report.say(host, f"{gpu.route.alias} {what}: {detail}")
+    if gpu.place.nodes > 1:
+        report.say(
+            host,
+            f"{', '.join(gpu.members)} talk to each other unencrypted, and listen on ports of all "
+            "numbers for it: let only them into that network",
+        )
+    if not endpoint.loopback:
+        report.say(
+            host,
+            f"without the token these answer too, so keep others from port {endpoint.port}, by a "
+            f"firewall or a proxy: {', '.join(gpu.engine.UNGUARDED)}",
+        )
+    return None
+
+
+def _ask(target: Target, proofs: bool) -> dict[str, Any]:
+    gpu = settings_of(target)
+    endpoint = gpu.route.endpoint
+    url = endpoint.url if endpoint.loopback else f"http://127.0.0.1:{endpoint.port}"
+    ask = {
+        "url": url,
+        "alias": gpu.route.alias,
+        "context": gpu.route.model.context,
+        "question": QUESTION if proofs else None,
+        "max_tokens": min(_ANSWER_TOKENS, gpu.route.model.max_output),
+        "timeout": _ANSWER_TIMEOUT if proofs else 10,
+        "token_path": files(target).token if endpoint.token else None,
+        "proofs": proofs,
+    }
+    found: dict[str, Any] = host.get_fact(AnswerFact, python=target.python, ask=json.dumps(ask))
+    return found
+
+
+def _loading(target: Target) -> str:
+    """How far the server says that it is."""
+    engine = settings_of(target).engine
+    steps = [step for line in _log(target, 60) if (step := engine.loading(line))]
+    return steps[-1] if steps else "starting"
+
+
+def _crashed(target: Target) -> str:
+    lines = _log(target, _LOG_LINES)
+    for line in meaningful(lines, _SHOWN_LINES):
+        host.log(f"  {line}")
+    cause = settings_of(target).engine.cause(lines)
+    unit = gpu_serving.name(target)
+    why = cause or f"its last lines are above, all of them in: journalctl -u {unit}"
+    return f"does not stay up: {why}"
+
+
+def _log(target: Target, count: int) -> Iterable[str]:
+    lines: list[str] = host.get_fact(
+        LastLogLines,
+        service=gpu_serving.service(target),
+        manager=Manager.SYSTEM,
+        count=count,
+    )
+    return lines
+
+
+def _fail(sentence: str) -> StringCommand:
+    report.say(host, sentence)
+    return StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
