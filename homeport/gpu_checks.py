@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from .facts.gpu import GpuHost
 from .gpu_settings import GpuSettings
-from .remote.pull import gigabytes
 
 #: The oldest driver that runs programs of a CUDA version (CUDA Toolkit release notes, "CUDA minor
 #: version compatibility": 13.x and 12.x).
@@ -63,13 +62,13 @@ def _machine(settings: GpuSettings, found: GpuHost) -> Iterator[str]:
     needed = _MEMORY + gpus * _MEMORY_PER_GPU
     if found.memory < needed:
         yield (
-            f"it has {gigabytes(found.memory)} of memory, and the server of {settings.route.alias} "
-            f"needs {gigabytes(needed)}"
+            f"it has {_gb(found.memory)} of memory, and the server of {settings.route.alias} "
+            f"needs {_gb(needed)}"
         )
     if gpus > 1 and found.shm < _SHM:
         yield (
-            f"its /dev/shm has {gigabytes(found.shm)} free, and {gpus} GPUs talk through "
-            f"{gigabytes(_SHM)} of it. Type: mount -o remount,size=16G /dev/shm, and write that "
+            f"its /dev/shm has {_gb(found.shm)} free, and {gpus} GPUs talk through "
+            f"{_gb(_SHM)} of it. Type: mount -o remount,size=16G /dev/shm, and write that "
             "into /etc/fstab"
         )
 
@@ -160,7 +159,7 @@ def _gpus(settings: GpuSettings, found: GpuHost) -> Iterator[str]:
             break
     for process in found.processes:
         yield (
-            f"process {process.pid} ({process.name}) has {gigabytes(process.memory)} on its GPUs. "
+            f"process {process.pid} ({process.name}) has {_gb(process.memory)} on its GPUs. "
             "End that"
         )
 
@@ -175,9 +174,9 @@ def _memory(settings: GpuSettings, found: GpuHost) -> str | None:
         return None
     name = found.gpus[0].name
     said = (
-        f"{model.label} with {model.context:,} tokens needs {gigabytes(needed)} of GPU memory, and "
-        f"{recipe.gpus} x {name} give {gigabytes(usable)} ({recipe.gpu_memory_utilization:.0%} of "
-        f"{gigabytes(memory)} each)"
+        f"{model.label} with {model.context:,} tokens needs {_gb(needed)} of GPU memory, and "
+        f"{recipe.gpus} x {name} give {_gb(usable)} ({recipe.gpu_memory_utilization:.0%} of "
+        f"{_gb(memory)} each)"
     )
     if usable >= recipe.gpu_memory and recipe.kv_per_token:
         room = (usable - recipe.gpu_memory) // (recipe.kv_per_token * recipe.gpus)
@@ -204,3 +203,7 @@ def _name(settings: GpuSettings, found: GpuHost) -> Iterator[str]:
             f"{endpoint.host}, by which clients are to reach {settings.route.alias}, has no "
             "address here. Add it to your DNS, or to /etc/hosts on each machine"
         )
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB"

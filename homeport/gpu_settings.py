@@ -101,6 +101,9 @@ def of(own: Peer, fleet: tuple[Peer, ...], serves: tuple[Route, ...]) -> GpuSett
     """The settings of the GPU host `own`, one of `fleet`, in the order of the inventory; raises
     `SettingsError`, naming the file the value stands in."""
     route = _route(own, serves)
+    for key in ("nodes", "replicas"):
+        if own.values.get(key, 1) < 1:
+            raise _error(own, key, "it is a number of hosts", "Write 1 or more")
     engine = _engine(own)
     lock, version = _lock(own, engine)
     recipe = _recipe(own, route)
@@ -209,9 +212,6 @@ def _place(
     """Where `own` stands among those that serve `route`: replica after replica, in the order of the
     inventory."""
     nodes, replicas = own.values.get("nodes", 1), own.values.get("replicas", 1)
-    for key in ("nodes", "replicas"):
-        if own.values.get(key, 1) < 1:
-            raise _error(own, key, "it is a number of hosts", "Write 1 or more")
     together = [peer for peer in fleet if route.alias in peer.values.get("serve", ())]
     for key in _SHARED:
         for peer in together:

@@ -24,7 +24,7 @@ from . import (
 NAME = "sglang"
 
 #: Its key guards all but these, which are prefixes (srt/utils/auth.py, 0.5.23).
-UNGUARDED = ("/health", "/ready", "/metrics", "/v1/realtime (a WebSocket)")
+UNGUARDED: tuple[str, ...] = ("/health", "/ready", "/metrics", "/v1/realtime (a WebSocket)")
 
 METRICS = Metrics(
     cache_use="sglang:token_usage",
@@ -108,7 +108,7 @@ _RENAMED = {
 
 #: Patterns of its log, and what they mean; the first that is found counts.
 _CAUSES = (
-    (r"address already in use", "something else listens on its port: `ss -ltnp` says who"),
+    (r"(?i:address already in use)", "something else listens on its port: `ss -ltnp` says who"),
     (
         r"Not enough memory\. Please try to increase --mem-fraction-static",
         "the weights leave no room for the cache: set a larger gpu_memory_utilization in `serving`",

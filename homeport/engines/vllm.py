@@ -28,7 +28,7 @@ NAME = "vllm"
 READY_TIMEOUT = 7_200
 
 #: Its key guards /v1, /v2, /inference and /cohere only (entrypoints/serve/middleware, 0.32.0).
-UNGUARDED = (
+UNGUARDED: tuple[str, ...] = (
     *("/invocations (answers like /v1)", "/tokenize", "/detokenize", "/metrics", "/health"),
     *("/ping", "/load", "/version", "/docs", "/openapi.json", "/scale_elastic_ep"),
 )
@@ -113,7 +113,7 @@ _CAUSES = (
         "the name of a parser is wrong: set tool_call_parser and reasoning_parser in `serving`",
     ),
     (
-        r"address already in use",
+        r"(?i:address already in use)",
         "something else listens on its port: `ss -ltnp` says who",
     ),
     (

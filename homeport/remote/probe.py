@@ -207,7 +207,8 @@ def main() -> None:
         check_alias(ask)
         result: "dict[str, Any]" = question(ask) if ask["question"] else {"state": "answered"}
         if ask.get("proofs"):
-            result["proofs"] = proofs(ask)
+            streamed = "%d tokens in %s s" % (result["tokens"], result["seconds"])
+            result["proofs"] = [[True, "streams", streamed], *proofs(ask)]
     except Found as found:
         result = {"state": found.args[0], "detail": found.args[1]}
     except (OSError, ValueError, KeyError, TypeError) as error:

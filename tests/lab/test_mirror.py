@@ -33,12 +33,9 @@ class Fleet:
     def __init__(self, lab: Lab, hub: Hub) -> None:
         self.lab, self.hub = lab, hub
         self.mirror, self.laptop, self.one, self.two = lab.boot("mirror", "laptop", "one", "two")
-        gpu_hosts = lab.project / "group_data" / "gpu_hosts.py"
-        gpu_hosts.write_text('serve = ["claude-fable5"]\n')
         self.settings()
         self.groups = {
-            "laptops": [self.laptop],
-            "gpu_hosts": [self.one, self.two],
+            "laptops": [self.laptop, self.one, self.two],
             "mirror": [self.mirror],
         }
         self.inventory = lab.inventory(self.groups, user=USER, routes=PULLED)
