@@ -6,10 +6,9 @@ Nothing in here has seen a machine with eight GPUs; tests/ has a strict stand-in
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from .facts.gpu import GpuHost
 from .gpu_settings import GpuSettings
 
 #: The oldest driver that runs programs of a CUDA version (CUDA Toolkit release notes, "CUDA minor
@@ -33,6 +32,49 @@ _KNOWN = (("H100 (80 GB)", 80e9), ("H200 (141 GB)", 141e9), ("B200 (180 GB)", 18
 
 #: The lowest number of a person's account (login.defs, UID_MIN).
 _FIRST_PERSON = 1000
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """`memory` is in bytes, `driver` the version of it that drives the GPU."""
+
+    name: str
+    memory: int
+    driver: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process on the GPUs that is none of the service's; `memory` in bytes."""
+
+    pid: int
+    name: str
+    memory: int
+
+
+@dataclass(frozen=True)
+class GpuHost:
+    """A host, as facts/gpu.py finds it. `memory` and `shm` (what is free in /dev/shm) are in
+    bytes, `time` is the host's clock, `resolves` the addresses that it finds for a name.
+    `on_bus` is how many NVIDIA GPUs the PCI bus has; `smi_error` what nvidia-smi says instead of
+    their list, None where it does not fail or is not there (`smi`). `fabric` is state and status of
+    NVSwitch per GPU. `account` is the number of the user of that name, None where there is none."""
+
+    os: str
+    arch: str
+    root: bool
+    systemd: bool
+    memory: int
+    shm: int
+    time: int
+    resolves: dict[str, tuple[str, ...]]
+    account: int | None
+    on_bus: int
+    smi: bool
+    smi_error: str | None
+    gpus: tuple[Gpu, ...]
+    fabric: tuple[str, ...]
+    processes: tuple[Process, ...]
 
 
 def problems(settings: GpuSettings, found: GpuHost, account: str, now: float) -> list[str]:
@@ -108,24 +150,16 @@ def _driver(settings: GpuSettings, found: GpuHost) -> Iterator[str]:
         else:
             yield f"nvidia-smi fails: {found.smi_error!r}. Type: nvidia-smi"
         return
-    cuda = cuda_version(settings.lock.read_text())
-    needed = _DRIVERS.get(cuda) if cuda else None
+    needed = _DRIVERS.get(settings.cuda) if settings.cuda else None
     for driver in sorted({gpu.driver for gpu in found.gpus}):
         numbers = tuple(int(part) for part in driver.split(".") if part.isdigit())
         if needed and numbers < needed:
             oldest = ".".join(map(str, needed))
             yield (
                 f"its NVIDIA driver is {driver}, and {settings.engine.NAME} {settings.version} is "
-                f"built for CUDA {cuda}, which needs {oldest} or newer. On Ubuntu: sudo apt "
-                f"install nvidia-driver-{needed[0]}-server, then reboot"
+                f"built for CUDA {settings.cuda}, which needs {oldest} or newer. On Ubuntu: "
+                f"sudo apt install nvidia-driver-{needed[0]}-server, then reboot"
             )
-
-
-def cuda_version(lock: str) -> int | None:
-    """The major version of CUDA that the packages in a lock file are built for."""
-    if found := re.search(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+)\.", lock, re.MULTILINE):
-        return int(found[1])
-    return None
 
 
 def _gpus(settings: GpuSettings, found: GpuHost) -> Iterator[str]:

@@ -4,6 +4,7 @@ host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -41,12 +42,14 @@ RESTARTS = ("when-needed", "never")
 @dataclass(frozen=True)
 class GpuSettings:
     """What a GPU host serves: `route`, by the engine that `lock` pins, at its `place` in the
-    replica whose hosts are `members` (their names, the head first)."""
+    replica whose hosts are `members` (their names, the head first). `cuda` is the major version of
+    it that the engine is built for, None where that is unknown."""
 
     route: Route
     engine: Engine
     lock: Path
     version: Version
+    cuda: int | None
     recipe: Recipe
     place: Place
     members: tuple[str, ...]
@@ -105,7 +108,7 @@ def of(own: Peer, fleet: tuple[Peer, ...], serves: tuple[Route, ...]) -> GpuSett
         if own.values.get(key, 1) < 1:
             raise _error(own, key, "it is a number of hosts", "Write 1 or more")
     engine = _engine(own)
-    lock, version = _lock(own, engine)
+    lock, version, cuda = _lock(own, engine)
     recipe = _recipe(own, route)
     place, members = _place(own, fleet, route, recipe)
     settings = GpuSettings(
@@ -113,6 +116,7 @@ def of(own: Peer, fleet: tuple[Peer, ...], serves: tuple[Route, ...]) -> GpuSett
         engine=engine,
         lock=lock,
         version=version,
+        cuda=cuda,
         recipe=recipe,
         place=place,
         members=members,
@@ -156,7 +160,8 @@ def _engine(own: Peer) -> Engine:
     return ENGINES[name]
 
 
-def _lock(own: Peer, engine: Engine) -> tuple[Path, Version]:
+def _lock(own: Peer, engine: Engine) -> tuple[Path, Version, int | None]:
+    """The lock file, and what it says of the engine: its version, and that of CUDA."""
     name = own.values.get("engine_lock") or f"requirements-{engine.NAME}.txt"
     path = (ROOT / name).expanduser()
     field = f"{own.origin('engine_lock')}: engine_lock"
@@ -181,7 +186,8 @@ def _lock(own: Peer, engine: Engine) -> tuple[Path, Version]:
             "it has no hashes, and only what is hashed is installed",
             "Write it with: uv pip compile --generate-hashes",
         )
-    return path, version
+    runtime = re.search(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+)\.", text, re.MULTILINE)
+    return path, version, int(runtime[1]) if runtime else None
 
 
 def _recipe(own: Peer, route: Route) -> Recipe:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pyinfra.api import FactBase, QuoteString, StringCommand
+
+from ..gpu_checks import Gpu, GpuHost, Process
 
 _QUERY = "index,name,memory.total,driver_version"
 
@@ -45,49 +45,6 @@ if command -v nvidia-smi >/dev/null; then
 fi
 true
 """
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """`memory` is in bytes, `driver` the version of it that drives the GPU."""
-
-    name: str
-    memory: int
-    driver: str
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process on the GPUs that is none of the service's; `memory` in bytes."""
-
-    pid: int
-    name: str
-    memory: int
-
-
-@dataclass(frozen=True)
-class GpuHost:
-    """A host, for the checks in gpu_checks.py. `memory` and `shm` (what is free in /dev/shm) are in
-    bytes, `time` is the host's clock, `resolves` the addresses that it finds for a name.
-    `on_bus` is how many NVIDIA GPUs the PCI bus has; `smi_error` what nvidia-smi says instead of
-    their list, None where it does not fail or is not there (`smi`). `fabric` is state and status of
-    NVSwitch per GPU. `account` is the number of the user of that name, None where there is none."""
-
-    os: str
-    arch: str
-    root: bool
-    systemd: bool
-    memory: int
-    shm: int
-    time: int
-    resolves: dict[str, tuple[str, ...]]
-    account: int | None
-    on_bus: int
-    smi: bool
-    smi_error: str | None
-    gpus: tuple[Gpu, ...]
-    fabric: tuple[str, ...]
-    processes: tuple[Process, ...]
 
 
 class GpuHostFact(FactBase[GpuHost]):

@@ -49,9 +49,11 @@ _SHOWN_LINES = 6
 
 @dataclass
 class Round:
-    """What this run has found of one replica: the hosts whose server is `due` for a restart, with
-    the reasons in words; why the new one is to be taken back (`failure`); and whether one was."""
+    """What this run has found of one replica: the hosts that are `ready`, those whose server is
+    `due` for a restart, with the reasons in words; why the new one is to be taken back (`failure`);
+    and where one was."""
 
+    ready: set[str] = field(default_factory=set)
     due: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     taken_back: set[str] = field(default_factory=set)
@@ -72,6 +74,7 @@ def tried(target: Target) -> Commands:
     gpu, wanted = settings_of(target), gpu_serving.service(target)
     running = _running(target)
     if running.is_right(wanted):
+        _round(target).ready.add(host.name)
         return
     reasons = _reasons(running, wanted)
     if not state.is_executing:
@@ -98,15 +101,23 @@ def tried(target: Target) -> Commands:
         )
         return
     _round(target).due[host.name] = reasons
+    _round(target).ready.add(host.name)
 
 
 @operation()
 def stopped(target: Target) -> Commands:
     """Stop the server of this host where it serves a model together with others, and any of them
     is to be started anew: they start together."""
-    gpu = settings_of(target)
-    together = gpu.place.nodes > 1
-    if not (state.is_executing and together and _round(target).due and _allowed(target)):
+    gpu, now = settings_of(target), _round(target)
+    if not state.is_executing or not now.due or gpu.place.nodes == 1:
+        return
+    if missing := [name for name in gpu.members if name not in now.ready]:
+        yield _fail(
+            f"{gpu.route.alias} is served by {' and '.join(gpu.members)} together, and "
+            f"{', '.join(missing)} did not get this far. Nothing was switched"
+        )
+        return
+    if not _allowed(target):
         return
     if _running(target).pid:
         # Its definition may be as it should be: what is stopped is not right, and is started again.

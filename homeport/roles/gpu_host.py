@@ -10,10 +10,14 @@ from pyinfra.api import deploy
 from .. import gpu_checks, gpu_serving
 from ..facts.file import FileStateFact
 from ..facts.gpu import GpuHostFact
+from ..facts.host import python_version
 from ..gpu_serving import settings_of
 from ..operations import account, apt, engine, file, python_env, service
 from ..target import Target
 from . import ports, weights
+
+#: The oldest Python that both engines take (their Requires-Python).
+OLDEST_PYTHON = (3, 11)
 
 #: What homeport makes here, and who may look into it: the server's user has to reach its programs.
 DIRECTORIES = {
@@ -42,6 +46,13 @@ def problems(target: Target) -> list[str]:
         account.name(target.layout),
         time.time(),
     )
+    machine = target.machine
+    if machine.python_version < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        found.append(
+            f"{machine.python} is Python {python_version(machine)}, and the engine needs {oldest} "
+            "or newer, as Debian 12 and Ubuntu 24.04 have it"
+        )
     built = host.get_fact(FileStateFact, path=gpu_serving.environment(target).mark)
     found += weights.problems(target, also=0 if built else gpu_serving.room(target))
     taken = ports.problem(endpoint.port, gpu.route.alias, target) if gpu.head else None

@@ -175,7 +175,9 @@ def test_a_server_that_is_killed_comes_back(gpu: Gpu) -> None:
 def test_a_restart_is_announced_and_can_be_put_off(gpu: Gpu) -> None:
     pid = gpu.pid
     larger: dict[str, Any] = {"routes": route(context=70_000)}
-    plan = gpu.deploy("--dry", **larger)
+    # Without --yes: that has pyinfra look at nothing beforehand.
+    inventory = gpu.cluster.inventory(gpu.host, **larger)
+    plan = gpu.lab.start(inventory, "--dry", terminal=True).wait()
     assert "would restart claude-glm: max_model_len 65536 -> 70000" in plan.output
     run = gpu.deploy("--data", "restart=never", **larger)
     assert run.status == 0, run.output
@@ -243,7 +245,8 @@ def test_what_was_taken_back_is_not_tried_again_by_itself(gpu: Gpu) -> None:
         r"this was tried on [\d :-]+ and taken back, as it does not stay up", run.output
     )
     assert gpu.pid == pid
-    # And what serves is as it should be.
+    # And what serves is as it should be; what was built in vain goes.
+    assert gpu.deploy(version=NEXT).of("gpu")[0] == "1 change made"
     assert gpu.deploy(version=NEXT).of("gpu")[0] == "no changes"
     assert gpu.pid == pid
 
@@ -284,6 +287,6 @@ def test_a_port_that_somebody_else_has(gpu: Gpu) -> None:
     before = host.tree()
     run = gpu.deploy()
     assert run.status == 1
-    assert "port 8000 of claude-glm is in use by python3" in run.of("gpu")[-1]
+    assert "port 8000 of claude-glm is in use by python3" in run.output
     assert host.difference(before) == {}
     host.run("systemctl stop other")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from homeport import gpu_checks
-from homeport.facts.gpu import Gpu, GpuHost, GpuHostFact, Process
+from homeport.facts.gpu import GpuHostFact
+from homeport.gpu_checks import Gpu, GpuHost, Process
 from homeport.gpu_settings import GpuSettings
 from homeport.settings import HostData, of
 

@@ -12,13 +12,38 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport import claude_code, render
+from homeport import claude_code, gpu_serving, gpu_settings, render
 from homeport.catalog import MODELS
 from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer, flags_in_help
+from homeport.facts.host import Lingering, Machine
+from homeport.gpu_settings import Peer
 from homeport.layout import Layout
 from homeport.model import NO_TOKEN, WORK_CONTEXT, Endpoint, Route, Token
+from homeport.pins import Pin
 from homeport.remote import serve_llama
+from homeport.remote.pull import File
 from homeport.service import IDENTITY_VARIABLE, Manager, Service
+from homeport.settings import HostData, of
+from homeport.target import Target
+from homeport.weights import HubWeights
+
+PINNED = File("config.json", 7, "sha256", "a" * 64)
+
+MACHINE = Machine(
+    home="/root",
+    kernel="Linux",
+    user="root",
+    manager=Manager.SYSTEM,
+    free=1,
+    python="/usr/bin/python3",
+    python_version=(3, 12, 3),
+    venv=True,
+    openmp=True,
+    lingering=Lingering.OFF,
+    at_screen=False,
+    llama_server=None,
+    claude=None,
+)
 
 LAYOUT = Layout.under("/home/jörg o'x 100%", "~/.homeport")
 
@@ -128,6 +153,61 @@ def test_the_way_back_knows_every_variable(route: Route) -> None:
     script = render.use_anthropic(LAYOUT, (route,)).decode()
     for name in (*claude_code.VARIABLES, "HOMEPORT_ROUTE"):
         assert re.search(rf"\b{name}\b", script)
+
+
+GPU_ROUTES = st.builds(
+    lambda alias, context, port, token: Route(
+        replace(
+            MODELS["glm-5.2-fp8"],
+            alias=alias,
+            context=context,
+            weights=HubWeights("a/b", ("*",), 1, Pin("a/b", "0" * 40, (PINNED,))),
+        ),
+        Endpoint("glm-host", port, token, open_to_network=token is None),
+    ),
+    alias=st.from_regex(r"claude-[a-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True).filter(
+        lambda alias: alias != "claude-anthropic"
+    ),
+    context=st.integers(WORK_CONTEXT, 1_000_000),
+    port=st.integers(1024, 65_535),
+    token=st.none() | TOKENS.filter(lambda token: len(token.value) > 20),
+)
+
+
+def gpu_host(route: Route, engine: str) -> Target:
+    """A GPU host that serves `route`, as a deploy has it."""
+    data = {"serve": [route.alias], "engine": engine, "homeport_dir": "/srv/homeport"}
+    own = Peer("glm-host", data, lambda key: key)
+    found = gpu_settings.of(own, (own,), (route,))
+    settings = of(HostData("x", ("workstations",), {"routes": {}}))
+    return Target(
+        replace(settings, gpu=found, serves=(route,)),
+        replace(MACHINE, manager=Manager.SYSTEM),
+        Layout.under("/root", "/srv/homeport"),
+    )
+
+
+@given(GPU_ROUTES, st.sampled_from(["vllm", "sglang"]))
+def test_gpu_host_unit(route: Route, engine: str) -> None:
+    target = gpu_host(route, engine)
+    service, place = gpu_serving.service(target), gpu_serving.files(target)
+    unit = render.definition(service, Manager.SYSTEM, place.definition).decode()
+    line = re.findall(r"^ExecStart=:(.*)$", unit, re.MULTILINE)[0].replace("%%", "%")
+    options = shlex.split(line)
+    assert options[options.index("--port") + 1] == str(route.endpoint.port)
+    assert options[options.index("--served-model-name") + 1] == route.alias
+    context = {"vllm": "--max-model-len", "sglang": "--context-length"}[engine]
+    assert options[options.index(context) + 1] == str(route.model.context)
+    assert f"/weights/a/b/{'0' * 40}" in options[options.index("--served-model-name") - 1]
+    secret, token = gpu_serving.secret_of(target.settings.gpu), route.endpoint.token  # type: ignore[arg-type]
+    if token:
+        assert secret
+        assert token.value in secret.text
+        assert token.value not in unit
+        assert place.secrets in unit
+    else:
+        assert secret is None
+        assert place.secrets not in unit
 
 
 @given(st.integers(1024, 65_535), st.none() | TOKENS)

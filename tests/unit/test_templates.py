@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,24 @@ def unit(tmp_path: Path, needs: Callable[..., None]) -> Path:
 
 def test_systemd_takes_the_unit(unit: Path) -> None:
     assert verify(unit, render.definition(service("/bin/sh"), Manager.SYSTEMD, str(unit))) == ""
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_systemd_takes_the_machines_unit(unit: Path, once: bool) -> None:
+    whole = replace(
+        service("/bin/sh"),
+        once=once,
+        user="root",
+        environment=(("HOME", '/var/cache/100% "x" $y'),),
+        secrets="/etc/hostname",
+        credential="/etc/hostname",
+        writable=("/srv/we ights",),
+        cache="homeport/claude-glm",
+    )
+    content = render.definition(whole, Manager.SYSTEM, str(unit))
+    unit.write_bytes(content)
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_systemd_complains_of_what_is_wrong(unit: Path) -> None:
