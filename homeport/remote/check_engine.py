@@ -44,7 +44,6 @@ def check_sglang(arguments: "list[str]") -> None:
 
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
-    parser.add_argument("--config")  # which it takes out before it parses
     parsed(parser, arguments)
 
 
