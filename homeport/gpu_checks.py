@@ -30,9 +30,6 @@ _CLOCK = 120
 #: GPUs that people ask about, and their memory in bytes.
 _KNOWN = (("H100 (80 GB)", 80e9), ("H200 (141 GB)", 141e9), ("B200 (180 GB)", 180e9))
 
-#: The lowest number of a person's account (login.defs, UID_MIN).
-_FIRST_PERSON = 1000
-
 
 @dataclass(frozen=True)
 class Gpu:
@@ -54,7 +51,7 @@ class Process:
 
 @dataclass(frozen=True)
 class GpuHost:
-    """A host, as facts/gpu.py finds it. `memory` and `shm` (what is free in /dev/shm) are in
+    """A host, as facts/gpu.py finds it. `memory` and `shm` (the size of /dev/shm) are in
     bytes, `time` is the host's clock, `resolves` the addresses that it finds for a name.
     `on_bus` is how many NVIDIA GPUs the PCI bus has; `smi_error` what nvidia-smi says instead of
     their list, None where it does not fail or is not there (`smi`). `fabric` is state and status of
@@ -77,14 +74,17 @@ class GpuHost:
     processes: tuple[Process, ...]
 
 
-def problems(settings: GpuSettings, found: GpuHost, account: str, now: float) -> list[str]:
-    """A sentence for each; `account` is the server's user, `now` this machine's clock."""
+def problems(
+    settings: GpuSettings, found: GpuHost, account: str, made: bool, now: float
+) -> list[str]:
+    """A sentence for each; `account` is the server's user, `made` whether homeport made that, `now`
+    this machine's clock."""
     if not found.root:
         return [
             "a GPU host is set up as root, for its packages, its own user and the units of the "
             "machine. Set _sudo = True in group_data/gpu_hosts.py, or log in as root"
         ]
-    machine = [*_machine(settings, found), *_account(found, account), *_clock(found, now)]
+    machine = [*_machine(settings, found), *_account(found, account, made), *_clock(found, now)]
     if settings.version.on_gpus:
         machine += [*_driver(settings, found), *_gpus(settings, found)]
     return [*machine, *_name(settings, found)]
@@ -109,17 +109,17 @@ def _machine(settings: GpuSettings, found: GpuHost) -> Iterator[str]:
         )
     if gpus > 1 and found.shm < _SHM:
         yield (
-            f"its /dev/shm has {_gb(found.shm)} free, and {gpus} GPUs talk through "
+            f"its /dev/shm has {_gb(found.shm)}, and {gpus} GPUs talk through "
             f"{_gb(_SHM)} of it. Type: mount -o remount,size=16G /dev/shm, and write that "
             "into /etc/fstab"
         )
 
 
-def _account(found: GpuHost, account: str) -> Iterator[str]:
-    if found.account is not None and found.account >= _FIRST_PERSON:
+def _account(found: GpuHost, account: str, made: bool) -> Iterator[str]:
+    if found.account is not None and not made:
         yield (
-            f"the user {account} is there and a person's (number {found.account}), and the server "
-            "is to run as a system user of this name. Choose another name of homeport_dir"
+            f"the user {account} is there already (number {found.account}), and the server is to "
+            "run as one of its own of this name. Choose another name of homeport_dir"
         )
 
 
@@ -191,7 +191,8 @@ def _gpus(settings: GpuSettings, found: GpuHost) -> Iterator[str]:
                 "the driver's)"
             )
             break
-    for process in found.processes:
+    # Where the model takes some of the GPUs only, nobody knows which.
+    for process in found.processes if count == wanted else ():
         yield (
             f"process {process.pid} ({process.name}) has {_gb(process.memory)} on its GPUs. "
             "End that"

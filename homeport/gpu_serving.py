@@ -80,11 +80,13 @@ def name(target: Target) -> str:
 
 def files(target: Target) -> Files:
     layout, gpu = target.layout, settings_of(target)
-    alias = gpu.route.alias
+    alias, secret = gpu.route.alias, secret_of(settings_of(target))
+    # One of its own for each token: a definition that is gone back to finds the one it had.
+    kind = f"{digest(secret.text)}.{secret.kind}" if secret else "none"
     return Files(
         definition=definition_path(name(target), Manager.SYSTEM, layout),
         token=layout.server_token(gpu.route),
-        secrets=layout.path("service", f"{alias}.{gpu.engine.secret('').kind}"),
+        secrets=layout.path("service", f"{alias}.{kind}"),
         current=layout.path("env", "current"),
         proven=layout.path("state", f"{alias}.proven"),
         failed=layout.path("state", f"{alias}.failed"),
@@ -98,8 +100,6 @@ def service(target: Target) -> Service:
     serving = gpu.serving(snapshot_path(gpu.weights, target))
     cache = f"{account.name(layout)}/{gpu.route.alias}"
     inputs = [gpu.weights.pinned.digest]
-    if gpu.place.nodes > 1:
-        inputs.append(digest(TOGETHER.read_text()))
     variables = {**caches(f"/var/cache/{cache}"), **gpu.engine.environment(serving)}
     secret, place = secret_of(gpu), files(target)
     as_variables = secret is not None and secret.kind == "env"
@@ -126,6 +126,8 @@ def service(target: Target) -> Service:
         secrets=place.secrets if as_variables else None,
         credential=place.secrets if handed_over else None,
         cache=cache,
+        # A user's process may not make the devices that are not there yet after a boot.
+        before=("/usr/bin/nvidia-modprobe", "-c0", "-u") if gpu.version.on_gpus else (),
     )
 
 
@@ -134,8 +136,13 @@ def _together(target: Target) -> tuple[str, ...]:
     place = settings_of(target).place
     if place.nodes == 1:
         return ()
-    where = (str(place.rank), str(place.nodes), place.head, place.own, str(LIFELINE_PORT))
-    return (environment(target).python, target.layout.path("lib", TOGETHER.name), *where)
+    where = (str(place.rank), ",".join(place.members), str(LIFELINE_PORT))
+    return (environment(target).python, together(target), *where)
+
+
+def together(target: Target) -> str:
+    """Where that program is; each version of it has a place, for definitions that lead there."""
+    return target.layout.path("lib", f"{TOGETHER.stem}-{digest(TOGETHER.read_text())}.py")
 
 
 def caches(folder: str) -> dict[str, str]:
@@ -164,7 +171,8 @@ def secret_of(gpu: GpuSettings) -> Secret | None:
 
 def environments_in(definition: str, layout: Layout) -> list[str]:
     """The names of the environments that a definition's text speaks of."""
-    return re.findall(rf"{re.escape(layout.path('env'))}/([^/\"\s]+)/bin/", definition)
+    text = definition.replace("%%", "%")
+    return re.findall(rf"{re.escape(layout.path('env'))}/([^/\"\s]+)/bin/", text)
 
 
 def changes(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:

@@ -241,13 +241,8 @@ def _place(
     members = together[index - index % nodes :][:nodes]
     if nodes > 1:
         _check_addresses(own, members)
-    place = Place(
-        rank=index % nodes,
-        nodes=nodes,
-        head=members[0].address,
-        own=own.address,
-    )
-    return (place if nodes > 1 else Place()), tuple(peer.name for peer in members)
+    place = Place(index % nodes, tuple(peer.address for peer in members)) if nodes > 1 else Place()
+    return place, tuple(peer.name for peer in members)
 
 
 def _check_addresses(own: Peer, members: list[Peer]) -> None:

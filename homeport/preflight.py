@@ -85,7 +85,7 @@ def check_files() -> None:
 
 def check_terminal() -> None:
     """Exit where pyinfra would ask before it starts, and nobody is there to answer."""
-    runs = {Path(argument).name for argument in sys.argv[1:]} & {"deploy.py", "remove.py"}
+    runs = _scripts() & {"deploy.py", "remove.py"}
     asked = not _NO_QUESTION & set(sys.argv) and not os.environ.get("PYINFRA_YES")
     if runs and asked and not sys.stdin.isatty():
         stop(["There is no terminal to ask before hosts are changed. Add -y, or --dry to look."])
@@ -99,7 +99,6 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
         names = ", ".join([*settings.ROLE_GROUPS, *(host.name for host in inventory)])
         stop([f"--limit matches no host. Groups and hosts are: {names}."])
     problems: list[str] = []
-    scripts = {Path(argument).name for argument in sys.argv[1:]}
     found: dict[str, settings.HostSettings] = {}
     for host in inventory:
         try:
@@ -107,7 +106,7 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
             for sentence in settings.unread(data, keys_of_connectors()):
                 logger.warning(sentence)
             wanted = settings.of(data)
-            if "remove.py" not in scripts:
+            if not data.removing:
                 settings.check_pins(data, wanted)
                 found[host.name] = wanted
                 for warning in wanted.gpu.warnings if wanted.gpu else ():
@@ -121,6 +120,10 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
     problems += cut_apart(limit, found)
     if problems:
         stop(list(dict.fromkeys(problems)))
+
+
+def _scripts() -> set[str]:
+    return {Path(argument).name for argument in sys.argv[1:]}
 
 
 def host_data(host: Host) -> HostData:
@@ -144,6 +147,7 @@ def host_data(host: Host) -> HostData:
         values=host.data.dict(),
         origin=origin,
         fleet=_fleet(inventory) if "gpu_hosts" in groups else (),
+        removing="remove.py" in _scripts(),
     )
 
 

@@ -53,8 +53,8 @@ class Service:
     systemd hands it over under its own name (systemd.exec(5), LoadCredential).
 
     The rest is for services of the machine only: the `user` that they run as, their `environment`,
-    a file with more of it that is secret, what they may write to, and `cache`, a directory under
-    /var/cache that is theirs.
+    a file with more of it that is secret, what they may write to, `cache`, a directory under
+    /var/cache that is theirs, and what root runs `before` them, whether that works or not.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Service:
     secrets: str | None = None
     writable: tuple[str, ...] = ()
     cache: str | None = None
+    before: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

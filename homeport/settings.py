@@ -27,6 +27,9 @@ from .weights import FileWeights, HubWeights, together
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
+#: The name of a system user (useradd(8)).
+_ACCOUNT = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+
 #: Where services of the machine are kept from.
 _HOMES = ("~/", "/home/", "/root/", "/run/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused
 
@@ -79,13 +82,15 @@ class Engine(StrEnum):
 @dataclass(frozen=True)
 class HostData:
     """A host as the inventory has it; `origin` names the file that a key comes from, `fleet` are
-    all GPU hosts, in the inventory's order, where it is one."""
+    all GPU hosts, in the inventory's order, where it is one. `removing`: homeport is to be taken
+    off it, whatever it was to serve."""
 
     name: str
     groups: tuple[str, ...]
     values: Mapping[str, Any]
     origin: Callable[[str], str] = lambda key: "host data"
     fleet: tuple[Peer, ...] = ()
+    removing: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class HostSettings:
     """All that homeport wants of one host: the routes it `serves`, those it `uses`, and those whose
     weights it holds for others (`mirrors`), who find them at `serves_mirror`; None where it is no
     mirror. `source` is where it pulls weights from; `engine` is a laptop's, `gpu` what a GPU host
-    serves."""
+    serves, None where it is to be taken away. `of_machine`: all is root's, and its services are the
+    machine's."""
 
     directory: str
     serves: tuple[Route, ...]
@@ -103,6 +109,7 @@ class HostSettings:
     source: Source
     engine: Engine
     gpu: GpuSettings | None
+    of_machine: bool
     claude_settings: dict[str, Any]
     add_to_path: bool
     show_answer: bool
@@ -128,6 +135,7 @@ def of(host: HostData) -> HostSettings:
         source=replace(found, mirror=None) if mirror else found,  # itself it asks the Hub
         engine=_engine(host),
         gpu=gpu,
+        of_machine="gpu_hosts" in host.groups,
         claude_settings=_claude_settings(host),
         add_to_path=host.values.get("add_to_path", True),
         show_answer=host.values.get("show_answer", False),
@@ -383,6 +391,13 @@ def _directory(host: HostData) -> str:
             "a GPU host's server has a user of its own, who reaches no home",
             "Write /var/lib/homeport, or a directory on a larger disk",
         )
+    if "gpu_hosts" in host.groups and not _ACCOUNT.fullmatch(directory.rpartition("/")[2]):
+        raise _error(
+            host,
+            "homeport_dir",
+            "the server's own user is called as its last part, and cannot be called so",
+            "Let it end in small letters, such as /data/homeport",
+        )
     return directory
 
 
@@ -398,7 +413,7 @@ def _claude_settings(host: HostData) -> dict[str, Any]:
 
 
 def _gpu(host: HostData, serves: tuple[Route, ...]) -> GpuSettings | None:
-    if "gpu_hosts" not in host.groups:
+    if "gpu_hosts" not in host.groups or host.removing:
         return None
     own = Peer(host.name, host.values, host.origin)
     return gpu_settings.of(own, host.fleet or (own,), serves)

@@ -57,7 +57,7 @@ def current() -> Target | None:
             _fail([_NOT_SEEN])
     if machine is None:
         return None
-    if settings.gpu:  # its services are the machine's
+    if settings.of_machine:
         machine = replace(machine, manager=Manager.SYSTEM)
     return Target(settings, machine, Layout.under(machine.home, settings.directory))
 

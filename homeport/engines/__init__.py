@@ -55,13 +55,24 @@ class Version:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a replica a host stands: its `rank` among `nodes`, the IP address of the `head`
-    (rank 0) and its `own`."""
+    """Where in a replica a host stands: its `rank` among the `members`, which are the IP addresses
+    of all its hosts, the head's first."""
 
     rank: int = 0
-    nodes: int = 1
-    head: str = "127.0.0.1"
-    own: str = "127.0.0.1"
+    members: tuple[str, ...] = ("127.0.0.1",)
+
+    @property
+    def nodes(self) -> int:
+        return len(self.members)
+
+    @property
+    def head(self) -> str:
+        """The address of the one that answers."""
+        return self.members[0]
+
+    @property
+    def own(self) -> str:
+        return self.members[self.rank]
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,23 @@ class EngineCheck(TypedDict):
 class EngineCheckFact(FactBase[EngineCheck]):
     """What remote/check_engine.py finds, run by the engine's `python`."""
 
-    def command(self, python: str, engine: str, arguments: tuple[str, ...]) -> StringCommand:
+    def command(
+        self, python: str, user: str, engine: str, arguments: tuple[str, ...]
+    ) -> StringCommand:
+        """By the `user` who is to run it, who has to be able to."""
         return StringCommand(
             # What it finds beside its own packages would be another's.
-            "cd / && HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR PYTHONDONTWRITEBYTECODE=1",
+            "cd / && runuser -u", QuoteString(user), "-- env HOME=/nonexistent HF_HUB_OFFLINE=1 "
+            "VLLM_LOGGING_LEVEL=ERROR PYTHONDONTWRITEBYTECODE=1",
             program(python, "check_engine.py", engine, *arguments), "2>/dev/null || true",
         )  # fmt: skip
 
     def process(self, output: list[str]) -> EngineCheck:
-        found: EngineCheck = json.loads(output[-1])
-        return found
+        for line in reversed(output):
+            if line.startswith('{"problem": '):  # a library may say something at its end
+                found: EngineCheck = json.loads(line)
+                return found
+        return self.default()
 
     @staticmethod
     def default() -> EngineCheck:

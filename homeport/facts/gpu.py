@@ -17,7 +17,7 @@ echo "arch=$(uname -m)"
 echo "uid=$(id -u)"
 echo "memory_kib=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo)"
 shm=$(df -Pk /dev/shm 2>/dev/null | tail -n 1)
-echo "shm_kib=$(echo "$shm" | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
+echo "shm_kib=$(echo "$shm" | sed -E 's/.* ([0-9]+) +[0-9]+ +[0-9]+ +[0-9]+% .*/\\1/')"
 echo "time=$(date +%s)"
 for name in $names; do
   found=$(getent ahosts "$name" 2>/dev/null | cut -d' ' -f1 | sort -u | tr '\\n' ' ')
@@ -33,8 +33,9 @@ if command -v nvidia-smi >/dev/null; then
   echo smi=yes
   if found=$(nvidia-smi --query-gpu={_QUERY} --format=csv,noheader,nounits 2>&1); then
     echo "$found" | sed 's/^/gpu=/'
-    nvidia-smi --query-gpu=fabric.state,fabric.status --format=csv,noheader 2>/dev/null \\
-      | sed 's/^/fabric=/'
+    # Drivers before 530 do not know these fields.
+    fabric=$(nvidia-smi --query-gpu=fabric.state,fabric.status --format=csv,noheader 2>&1) \\
+      && echo "$fabric" | sed 's/^/fabric=/'
     nvidia-smi --query-compute-apps=pid,process_name,used_memory --format=csv,noheader,nounits \\
       2>/dev/null | while IFS=, read -r pid rest; do
         grep -qF "/$unit" "/proc/$pid/cgroup" 2>/dev/null || echo "process=$pid,$rest"

@@ -15,6 +15,11 @@ def name(layout: Layout) -> str:
     return layout.name
 
 
+def made(layout: Layout) -> bool:
+    """Whether homeport made it."""
+    return host.get_fact(FileStateFact, path=_mark(layout)) is not None
+
+
 @operation()
 def present(layout: Layout) -> Commands:
     """Have the system user, who can neither log in nor has a home; noted if we made it."""
@@ -42,7 +47,7 @@ def owns(layout: Layout, path: str) -> Commands:
 @operation()
 def absent(layout: Layout) -> Commands:
     """Undo `present`, where homeport did it, with the caches that are the user's."""
-    if not host.get_fact(FileStateFact, path=_mark(layout)):
+    if not made(layout):
         host.noop("homeport made no user")
         return
     user, cache = name(layout), f"/var/cache/{name(layout)}"

@@ -23,9 +23,11 @@ new() {{ $apt --simulate install $wanted | awk '$1 == "Inst" && $3 ~ /^[(]/ {{ p
 install() {{
   root env DEBIAN_FRONTEND=noninteractive $apt -y install $wanted </dev/null >/dev/null; }}
 fail() {{
-  [ -n "$(dpkg-query -W $packages 2>/dev/null)" ] || {{ rm -f "$record"; $unmask; }}
+  [ -n "$(dpkg-query -W $packages 2>/dev/null)" ] || {{
+    if [ -n "$before" ]; then echo "$before" > "$record"; else rm -f "$record"; fi; $unmask; }}
   echo "$failed" >&2; exit 1; }}
 unmask=true
+before=$(cat "$record" 2>/dev/null)
 packages=$(new)
 [ -n "$packages" ] || {{ root $apt update; packages=$(new); }}
 [ -n "$packages" ] || fail

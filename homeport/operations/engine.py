@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 from pyinfra import host, state
 from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.context import ctx_host
 
 from .. import gpu_serving, progress, render, report
 from ..engines import meaningful
@@ -28,7 +29,7 @@ from ..facts.service import LastLogLines, RunningService, RunningServiceFact
 from ..gpu_serving import files, settings_of
 from ..service import Manager, Service, systemctl
 from ..target import Target
-from . import file, hub, service
+from . import account, file, hub, service
 from .file import Commands
 from .verify import QUESTION, verdict
 
@@ -38,9 +39,18 @@ _LOOK_EVERY = 2
 _LOAD_TIMEOUT = 7_200
 _GONE_FOR = 40
 
+#: How often all that has to be proven is tried, before it is believed not to work.
+_TRIES = 3
+
 #: Tokens and seconds for one answer: a model that thinks does so before it speaks.
 _ANSWER_TOKENS = 4_096
 _ANSWER_TIMEOUT = 300
+
+#: Seconds for which a server may say something that it does not say again, such as too late.
+_WRONG_FOR = 60
+
+#: The endings of what homeport notes of a server, and tells it.
+_OURS = (".env", ".yaml", ".token", ".proven", ".failed", ".previous")
 
 #: Lines of the log that are looked through, and shown, where a server died.
 _LOG_LINES = 400
@@ -50,13 +60,14 @@ _SHOWN_LINES = 6
 @dataclass
 class Round:
     """What this run has found of one replica: the hosts that are `ready`, those whose server is
-    `due` for a restart, with the reasons in words; why the new one is to be taken back (`failure`);
-    and where one was."""
+    `due` for a restart, with the reasons in words, and those that could go back to one before;
+    whether the new one is `proven`, or why it is to be taken back (`failure`)."""
 
     ready: set[str] = field(default_factory=set)
     due: dict[str, str] = field(default_factory=dict)
+    could_go_back: set[str] = field(default_factory=set)
+    proven: bool = False
     failure: str | None = None
-    taken_back: set[str] = field(default_factory=set)
 
 
 _rounds: dict[tuple[str, str], Round] = {}
@@ -88,6 +99,7 @@ def tried(target: Target) -> Commands:
     found = host.get_fact(
         EngineCheckFact,
         python=gpu_serving.environment(target).python,
+        user=account.name(target.layout),
         engine=gpu.engine.NAME,
         arguments=gpu_serving.arguments(wanted, gpu),
     )
@@ -158,9 +170,17 @@ def started(target: Target, head: bool) -> Commands:
 
 
 @operation()
+def remembered(target: Target) -> Commands:
+    """Find out whether there is a server before that this host could go back to."""
+    if state.is_executing and _previous(target):
+        _round(target).could_go_back.add(host.name)
+    yield from ()
+
+
+@operation()
 def proven(target: Target) -> Commands:
-    """Wait for the server, and prove all that Claude Code needs of it. Where it does not serve, its
-    host is to go back to the one before; fails, in words, where there is none."""
+    """Wait for the server, and prove all that Claude Code needs of it. Where a new one does not
+    serve, its hosts are to go back to the one before; fails, in words, where there is none."""
     gpu, place = settings_of(target), files(target)
     if not state.is_executing or not gpu.head:
         return
@@ -169,16 +189,30 @@ def proven(target: Target) -> Commands:
         yield from _deferred(target)
         return
     problem = _watched(target, wanted)
-    if problem is None:
-        identity = _identity_record(wanted)
-        if host.get_fact(TextFact, path=place.proven) != identity:
-            yield from file.write._inner(path=place.proven, content=identity.encode(), mode="600")
-            yield StringCommand("rm -f", QuoteString(place.failed))
-        return
+    if _lost():
+        return  # nobody knows what became of it
     now = _round(target)
-    now.failure = problem
-    if not _previous(target):
+    now.proven = problem is None
+    if problem is None:
+        return
+    # One that was proven before is the right one, and something else is wrong now.
+    is_new = host.get_fact(TextFact, path=place.proven) != _identity_record(wanted)
+    if is_new and set(gpu.members) <= now.could_go_back:
+        now.failure = problem
+    else:
         yield _fail(f"{gpu.route.alias} {problem}")
+
+
+@operation()
+def noted(target: Target) -> Commands:
+    """Note that this very server was proven, on each of its hosts."""
+    place = files(target)
+    identity = _identity_record(gpu_serving.service(target))
+    if not (state.is_executing and _round(target).proven):
+        return
+    if host.get_fact(TextFact, path=place.proven) != identity:
+        yield from file.write._inner(path=place.proven, content=identity.encode(), mode="600")
+        yield StringCommand("rm -f", QuoteString(place.failed))
 
 
 @operation()
@@ -192,26 +226,26 @@ def taken_back(target: Target) -> Commands:
         return
     wanted = gpu_serving.service(target)
     host.log(f"takes {gpu.route.alias} back to what was proven before")
-    record = {"identity": wanted.identity, "why": now.failure, "when": time.strftime("%F %H:%M")}
-    yield from file.write._inner(
-        path=place.failed, content=f"{json.dumps(record)}\n".encode(), mode="600"
-    )
     yield from file.write._inner(path=place.definition, content=previous.encode())
     for name in gpu_serving.environments_in(previous, target.layout)[:1]:
         yield from _linked(place.current, name)
     do = systemctl(Manager.SYSTEM)
     yield StringCommand(
         f"{do} daemon-reload; {do} reset-failed", _unit(target), f"2>/dev/null; {do} restart",
-        _unit(target),
+        _unit(target), "|| true",
     )  # fmt: skip
-    now.taken_back.add(host.name)
+    # Last: a run that is killed before this tries the new one once more.
+    record = {"identity": wanted.identity, "why": now.failure, "when": time.strftime("%F %H:%M")}
+    yield from file.write._inner(
+        path=place.failed, content=f"{json.dumps(record)}\n".encode(), mode="600"
+    )
 
 
 @operation()
 def concluded(target: Target) -> Commands:
     """Say how a new server that was taken back ended, and fail: what was asked for is not there."""
     gpu, now = settings_of(target), _round(target)
-    if not state.is_executing or not gpu.head or host.name not in now.taken_back:
+    if not state.is_executing or not gpu.head or now.failure is None:
         return
     problem = _watched(target, None)
     after = "the one before serves again" if problem is None else f"and the one before {problem}"
@@ -223,18 +257,29 @@ def concluded(target: Target) -> Commands:
 
 @operation()
 def only_needed(target: Target) -> Commands:
-    """Remove the environments that neither what runs, nor the one before, nor a pull needs."""
-    layout = target.layout
-    place = files(target)
-    keep = {"current", gpu_serving.environment(target).name, hub.environment(target).name}
-    for path in (place.definition, place.previous):
-        keep |= set(gpu_serving.environments_in(host.get_fact(TextFact, path=path), layout))
-    folder = layout.path("env")
-    old = [name for name in host.get_fact(EntriesFact, path=folder) if name not in keep]
+    """Remove the environments, programs, tokens and notes that neither what runs, nor the one
+    before, nor a pull needs."""
+    layout, place = target.layout, files(target)
+    texts = [host.get_fact(TextFact, path=path) for path in (place.definition, place.previous)]
+    served = "\n".join([*_running(target).command, *texts])
+    keep = {
+        *("current", gpu_serving.environment(target).name, hub.environment(target).name),
+        *gpu_serving.environments_in(served, layout),
+    }
+    old = []
+    for folder in map(layout.path, ("env", "service", "state", "lib")):
+        for name in host.get_fact(EntriesFact, path=folder):
+            path = f"{folder}/{name}"
+            if folder == layout.path("env"):
+                unwanted = name not in keep
+            else:
+                unwanted = name.endswith(_OURS) or name.startswith("together-")
+                unwanted &= path not in served and path not in vars(place).values()
+            old += [path] if unwanted else []
     if not old:
-        host.noop("no older environment is left")
-    for name in old:
-        yield StringCommand("rm -rf", QuoteString(f"{folder}/{name}"))
+        host.noop("nothing older is left")
+    for path in old:
+        yield StringCommand("rm -rf", QuoteString(path))
 
 
 def _running(target: Target) -> RunningService:
@@ -326,14 +371,20 @@ def _watched(target: Target, wanted: Service | None) -> str | None:
     enough."""
     gpu = settings_of(target)
     started = time.monotonic()
-    seen = started
+    seen, wrong_since = started, 0.0
     crashes = _running(target).restarts + (2 if gpu.place.nodes > 1 else 0)
     try:
         while True:
             found = _ask(target, proofs=False)
             waited = time.monotonic() - started
-            if found["state"] not in ("refused", "loading"):
+            if found["state"] not in ("refused", "loading", "failed"):
                 break
+            if found["state"] == "failed":
+                wrong_since = wrong_since or time.monotonic()
+                if _lost() or time.monotonic() - wrong_since > _WRONG_FOR:
+                    break
+            else:
+                wrong_since = 0
             running = _running(target)
             if running.pid:
                 seen = time.monotonic()
@@ -358,10 +409,15 @@ def _watched(target: Target, wanted: Service | None) -> str | None:
 def _tried_all(target: Target, waited: float) -> str | None:
     gpu = settings_of(target)
     model, endpoint = gpu.route.model, gpu.route.endpoint
-    found = _ask(target, proofs=True)
+    for _ in range(_TRIES):  # a model may answer otherwise once, and a busy server late
+        found = _ask(target, proofs=True)
+        failed = [
+            f"{what}: {detail}" for works, what, detail in found.get("proofs", ()) if not works
+        ]
+        if found["state"] == "answered" and not failed:
+            break
     if found["state"] != "answered":
         return verdict(gpu.route, found)
-    failed = [f"{what}: {detail}" for works, what, detail in found["proofs"] if not works]
     if failed:
         return f"is up and does not serve Claude Code: {'; '.join(failed)}"
     loaded = f", after {waited:.0f} s" if waited > _LOOK_EVERY else ""
@@ -400,10 +456,23 @@ def _ask(target: Target, proofs: bool) -> dict[str, Any]:
         "max_tokens": min(_ANSWER_TOKENS, gpu.route.model.max_output),
         "timeout": _ANSWER_TIMEOUT if proofs else 10,
         "token_path": files(target).token if endpoint.token else None,
-        "proofs": proofs,
+        "proofs": _proofs(target) if proofs else [],
     }
     found: dict[str, Any] = host.get_fact(AnswerFact, python=target.python, ask=json.dumps(ask))
     return found
+
+
+def _proofs(target: Target) -> list[str]:
+    """What is to be tried: what the settings do without is not."""
+    recipe = settings_of(target).recipe
+    without = {"tool": not recipe.tool_call_parser, "cache": not recipe.prefix_caching}
+    names = ("context", "answer", "count", "tool", "system", "cache")
+    return [name for name in names if not without.get(name)]
+
+
+def _lost() -> bool:
+    """Whether the connection to the host broke, so that what it is asked says nothing."""
+    return ctx_host.get() in state.failed_hosts
 
 
 def _loading(target: Target) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from shlex import quote
@@ -12,7 +13,8 @@ import gevent
 from pyinfra import host, state
 from pyinfra.api import QuoteString, StringCommand, operation
 
-from .. import ROOT, progress, report
+from .. import ROOT, gpu_serving, progress, report
+from ..facts.engine import TextFact
 from ..facts.file import EntriesFact, FileStateFact
 from ..facts.hub import RecordFact, Snapshot, SnapshotFact
 from ..facts.service import LastLogLines, RunningServiceFact
@@ -95,6 +97,7 @@ def _desired(weights: HubWeights, target: Target) -> bytes:
     _, tokens_path = layout.service_files(_name(weights))
     tokens = tokens_path if source.tokens else None
     desired = source.desired(weights, layout.weights(weights.repo), tokens)
+    desired["keep"] = sorted(_in_use(weights.repo, target))
     return f"{json.dumps(desired, indent=1)}\n".encode()
 
 
@@ -159,8 +162,31 @@ def _settled(weights: HubWeights, target: Target) -> Snapshot | None:
     """What the host has, where that is all that is wanted, and nothing else."""
     found = status(weights, target)
     keep = target.settings.source.keep_previous
-    unwanted = found.abandoned if keep else found.others
+    unwanted = set(found.abandoned if keep else found.others)
+    if unwanted:
+        unwanted -= _in_use(weights.repo, target)
     return found if found.complete and not unwanted else None
+
+
+def _in_use(repo: str, target: Target) -> set[str]:
+    """The revisions that a GPU host's server runs from, or could be taken back to."""
+    path = re.escape(target.layout.weights(repo))
+    return set(re.findall(rf"{path}/([0-9a-f]{{40}})", _served_from(target)))
+
+
+def _served_from(target: Target) -> str:
+    """All that a GPU host's server runs from, or could be taken back to, as one text."""
+    if target.settings.gpu is None:
+        return ""
+    place = gpu_serving.files(target)
+    running = host.get_fact(
+        RunningServiceFact,
+        service=gpu_serving.name(target),
+        manager=Manager.SYSTEM,
+        definition=place.definition,
+    )
+    texts = [host.get_fact(TextFact, path=path) for path in (place.definition, place.previous)]
+    return "\n".join([*running.command, *texts])
 
 
 class _Problem:
@@ -254,9 +280,11 @@ def unneeded(weights: list[HubWeights], target: Target) -> Commands:
     if not state.is_executing:
         return
     wanted = {one.repo for one in weights}
+    served = _served_from(target)
     for owner in host.get_fact(EntriesFact, path=target.layout.weights("")):
         for name in host.get_fact(EntriesFact, path=target.layout.weights(owner)):
-            if (repo := f"{owner}/{name}") not in wanted:
-                path = target.layout.weights(repo)
+            repo = f"{owner}/{name}"
+            path = target.layout.weights(repo)
+            if repo not in wanted and f"{path}/" not in served:
                 report.say(host, f"{repo} is not needed here any more: rm -r {quote(path)}")
     yield from ()

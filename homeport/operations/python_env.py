@@ -127,9 +127,10 @@ def _build_script(environment: Environment, python: str, requirements: str) -> s
         "this again"
     )
     # pip asks rustc for its version, and rustup's rustc then makes ~/.rustup: not in the home.
-    # What it unpacks may be more than a /tmp in memory holds.
+    # Another user may have to run it. What is unpacked may be more than a /tmp in memory holds.
     return f"""
 [ ! -e {mark} ] || exit 0
+umask 022
 export RUSTUP_HOME={path}/rustup TMPDIR={path}/unpacked
 rm -rf {path} && {shlex.quote(python)} -m venv {path} && mkdir "$TMPDIR" || exit 1
 {own_python} -m pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes \

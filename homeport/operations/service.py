@@ -63,7 +63,9 @@ def converged(service: Service, manager: Manager, definition: str, python: str) 
                 wait = "--no-block " if service.once else ""  # else until it has ended
                 # One that failed too often is refused until that is forgotten.
                 forget = f"{do} reset-failed {service.unit} 2>/dev/null"
-                yield StringCommand(f"{forget}; {do} {wait}restart {service.unit}")
+                # What becomes of a server of the machine is found out by whoever has to go back.
+                lenient = " || true" if manager is Manager.SYSTEM else ""
+                yield StringCommand(f"{forget}; {do} {wait}restart {service.unit}{lenient}")
         case Manager.LAUNCHD:
             if not running.current:
                 # Only then: launchd keeps a record of it for ever.

@@ -1,9 +1,8 @@
 """Ask a model server one real question, the way Claude Code would: one JSON object as the answer.
 
 usage: probe.py JSON, with url, alias, context (tokens), question (null: do not ask), max_tokens,
-timeout (seconds), token_path (a file, or null) and
-proofs (whether all that the client needs is tried). Prints {"state": ..., "detail": ...}, with a
-state of
+timeout (seconds), token_path (a file, or null) and proofs (the names of what the client needs that
+is to be tried, as below; none: not there). Prints {"state": ..., "detail": ...}, with a state of
     refused     nothing listens there
     loading     the server is up, the model is not
     token       the server takes another token
@@ -184,14 +183,16 @@ def cached(ask: "dict[str, Any]") -> str:
 def proofs(ask: "dict[str, Any]") -> "list[list[Any]]":
     """What Claude Code needs of a server, tried one by one."""
     found = []
-    for what, proof in (
-        ("holds its context", whole_context),
-        ("answers", plain),
-        ("counts tokens", counted),
-        ("calls a tool", tool_called),
-        ("takes a system message", late_system),
-        ("reuses its prefix cache", cached),
+    for name, what, proof in (
+        ("context", "holds its context", whole_context),
+        ("answer", "answers", plain),
+        ("count", "counts tokens", counted),
+        ("tool", "calls a tool", tool_called),
+        ("system", "takes a system message", late_system),
+        ("cache", "reuses its prefix cache", cached),
     ):
+        if name not in ask["proofs"]:
+            continue
         try:
             found.append([True, what, proof(ask)])
         except Found as problem:

@@ -183,7 +183,7 @@ class Desired:
     them; without, the endpoint's own list is believed. `fallback` is the endpoint to ask where the
     first is down or lacks something; `mirror`: the first is one of our own. `tokens` is a file with
     {ENDPOINT: TOKEN}; under systemd it is the credential of that name. `keep_previous`: the
-    revision before stays until the next.
+    revision before stays until the next; those in `keep` stay as well.
     """
 
     endpoint: str
@@ -197,6 +197,7 @@ class Desired:
     allow_pickle: bool = False
     keep_previous: bool = True
     mirror: bool = False
+    keep: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Desired:
@@ -1185,9 +1186,8 @@ class Pull:
         new.symlink_to(place.revision)
         new.replace(place.current)
         sync_directory(place.root)
-        remove_revisions(
-            place, self._manifest.get("previous") if self.desired.keep_previous else None
-        )
+        previous = self._manifest.get("previous") if self.desired.keep_previous else None
+        remove_revisions(place, previous, self.desired.keep)
         self._remove_others({file.path for file in files})
         self._manifest["patterns"] = self.desired.patterns
         self._manifest["digest"] = digest(self.desired.repo, self.desired.revision, files)
@@ -1205,10 +1205,10 @@ class Pull:
                 Path(folder).rmdir()
 
 
-def remove_revisions(place: Place, previous: str | None) -> None:
-    """Remove every revision but that of `place` and `previous`."""
+def remove_revisions(place: Place, previous: str | None, keep: list[str]) -> None:
+    """Remove every revision but that of `place`, `previous` and those to `keep`."""
     for name in place.revisions():
-        if name not in (place.revision, previous):
+        if name not in (place.revision, previous, *keep):
             if (place.root / name).exists():
                 shutil.rmtree(place.root / name)
             (place.state / f"{name}.json").unlink(missing_ok=True)
@@ -1229,7 +1229,7 @@ def pull(desired: Desired, deep: bool = False) -> None:
         with on_disk(place.root):
             if not deep and is_complete(desired, place):
                 previous = place.manifest().get("previous") if desired.keep_previous else None
-                remove_revisions(place, previous)
+                remove_revisions(place, previous, desired.keep)
                 print("complete already")
                 return
         writable = on_disk(place.root)  # of the meter's own file

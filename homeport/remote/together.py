@@ -1,11 +1,13 @@
 """Run one host's part of a server that several hosts make up, and end it when another's part ends.
 
-usage: together.py RANK NODES HEAD OWN PORT COMMAND...
+usage: together.py RANK MEMBERS PORT COMMAND...
 
-Addresses are IP addresses, of the hosts' own network. By itself a part never notices that another
-is gone: it waits for it for ever. So each part keeps a connection to the head's, on PORT, and where
-one breaks both ends of it stop their server and fail, so that the service manager starts all of
-them again. Nothing is said on it. SIGTERM ends the server in good order.
+MEMBERS are the IP addresses of all hosts, the head's first, with commas between them.
+
+By itself a part never notices that another is gone: it waits for it for ever. So each part keeps a
+connection to the head's, on PORT, and where one breaks both ends of it stop their server and fail,
+so that the service manager starts all of them again. Nothing is said on it, and nobody but the
+members is listened to. SIGTERM ends the server in good order.
 """
 
 import contextlib
@@ -69,10 +71,10 @@ def watched(connection: socket.socket, who: str, part: Part) -> None:
     part.end("the part of the server at %s is gone" % who)
 
 
-def wait_for_head(head: str, port: int, part: Part) -> None:
+def wait_for_head(head: str, own: str, port: int, part: Part) -> None:
     while not part.asked:
         try:
-            connection = socket.create_connection((head, port), timeout=DEAD_AFTER)
+            connection = socket.create_connection((head, port), DEAD_AFTER, (own, 0))
         except OSError:
             time.sleep(RETRY_AFTER)
             continue
@@ -80,9 +82,12 @@ def wait_for_head(head: str, port: int, part: Part) -> None:
         return
 
 
-def wait_for_others(listener: socket.socket, part: Part) -> None:
+def wait_for_others(listener: socket.socket, members: "list[str]", part: Part) -> None:
     while True:
         connection, (address, *_) = listener.accept()
+        if address not in members:  # somebody who looks for open ports
+            connection.close()
+            continue
         threading.Thread(target=watched, args=(connection, address, part), daemon=True).start()
 
 
@@ -99,8 +104,9 @@ def interface_of(address: str) -> str:
 
 
 def main() -> int:
-    rank, _, head, own, port = sys.argv[1:6]
-    command = sys.argv[6:]
+    rank, port, command = int(sys.argv[1]), int(sys.argv[3]), sys.argv[4:]
+    members = sys.argv[2].split(",")
+    head, own = members[0], members[rank]
     part = Part()
     signal.signal(signal.SIGTERM, part.signalled)
     signal.signal(signal.SIGINT, part.signalled)
@@ -111,12 +117,16 @@ def main() -> int:
             environment.setdefault(variable, name)
     else:
         print("homeport: no network interface here has the address %s" % own, file=sys.stderr)
-    if rank == "0":
-        listener = socket.create_server((own, int(port)))
-        waiting = threading.Thread(target=wait_for_others, args=(listener, part), daemon=True)
+    if rank == 0:
+        listener = socket.create_server((own, port))
+        others = (listener, members[1:], part)
+        waiting = threading.Thread(target=wait_for_others, args=others, daemon=True)
     else:
-        waiting = threading.Thread(target=wait_for_head, args=(head, int(port), part), daemon=True)
+        to_head = (head, own, port, part)
+        waiting = threading.Thread(target=wait_for_head, args=to_head, daemon=True)
     part.server = subprocess.Popen(command, env=environment)
+    if part.asked:  # in between
+        part.stop()
     waiting.start()
     status = part.server.wait()
     if part.asked:

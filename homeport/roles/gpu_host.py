@@ -40,10 +40,11 @@ def problems(target: Target) -> list[str]:
         host.get_fact(
             GpuHostFact,
             names=(endpoint.host,),
-            unit=f"{gpu_serving.name(target)}.service",
+            unit=target.layout.services,
             account=account.name(target.layout),
         ),
         account.name(target.layout),
+        account.made(target.layout),
         time.time(),
     )
     machine = target.machine
@@ -92,15 +93,18 @@ def apply(target: Target, keep: list[str]) -> None:
     if gpu.place.nodes > 1:
         file.write(
             name="Write the program by which its hosts serve together",
-            path=layout.path("lib", gpu_serving.TOGETHER.name),
+            path=gpu_serving.together(target),
             content=gpu_serving.TOGETHER.read_bytes(),
         )
-    service.only(name="Remove what is served no more", target=target, keep=keep)
     engine.tried(name=f"Try the settings of {alias}", target=target)
+    if gpu.may_restart:  # another route's server may be what runs here
+        service.only(name="Remove what is served no more", target=target, keep=keep)
     engine.stopped(name=f"Stop {alias} on all its hosts", target=target)
     engine.started(name=f"Have the other hosts of {alias} ready", target=target, head=False)
     engine.started(name=f"Have {alias} served", target=target, head=True)
+    engine.remembered(name=f"See what {alias} could go back to", target=target)
     engine.proven(name=f"Prove that {alias} answers", target=target)
+    engine.noted(name=f"Note that {alias} answers", target=target)
     engine.taken_back(name=f"Go back where {alias} does not", target=target)
     engine.concluded(name=f"Say what {alias} came to", target=target)
     engine.only_needed(name="Remove older environments", target=target)

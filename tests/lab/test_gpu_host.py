@@ -113,7 +113,9 @@ def test_it_runs_as_a_user_of_its_own_in_a_sandbox(gpu: Gpu) -> None:
 
 def test_the_token_is_where_it_has_to_be_and_nowhere_else(gpu: Gpu) -> None:
     token = gpu.cluster.token
-    for name in (f"{ALIAS}.token", f"{ALIAS}.env"):
+    names = gpu.host.run(f"ls {DIRECTORY}/service").split()
+    assert [name.rpartition(".")[2] for name in names] == ["env", "token"]
+    for name in names:
         file = gpu.host.file(f"{DIRECTORY}/service/{name}")
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert token in file.read_text()
@@ -249,6 +251,18 @@ def test_what_was_taken_back_is_not_tried_again_by_itself(gpu: Gpu) -> None:
     assert gpu.deploy(version=NEXT).of("gpu")[0] == "1 change made"
     assert gpu.deploy(version=NEXT).of("gpu")[0] == "no changes"
     assert gpu.pid == pid
+
+
+def test_a_proven_server_is_not_taken_back_for_a_bad_moment(gpu: Gpu) -> None:
+    """What is wrong then is something else, and a restart would cost half an hour more."""
+    pid, current = gpu.pid, gpu.current()
+    gpu.host.run(f"kill -STOP {pid}")
+    run = gpu.deploy(version=NEXT)
+    gpu.host.run(f"kill -CONT {pid}")
+    assert run.status == 1
+    assert run.of("gpu")[-1].startswith("claude-glm does not answer: ")
+    assert (gpu.pid, gpu.current()) == (pid, current)
+    assert gpu.deploy(version=NEXT).of("gpu")[0] == "no changes"
 
 
 def test_a_wrong_token_is_not_what_it_asks_for_after_a_change(gpu: Gpu) -> None:

@@ -54,7 +54,7 @@ def test_the_production_command_line(name: str, engine: Engine) -> None:
     full = replace(
         model.recipe, pipeline_parallel_size=2, max_num_seqs=64, max_num_batched_tokens=4096
     )
-    place = Place(rank=1, nodes=2, head="10.0.0.1", own="10.0.0.2")
+    place = Place(rank=1, members=("10.0.0.1", "10.0.0.2"))
     for one in (serving(model, engine), serving(model, engine, recipe=full, place=place)):
         assert engine.check(one) == []
         line = engine.command_line(one, "/run/credentials/x/claude-glm.yaml")

@@ -90,7 +90,7 @@ def test_sglang_has_the_guides_flags_by_its_own_names() -> None:
 
 
 def test_several_hosts_find_each_other() -> None:
-    place = Place(rank=1, nodes=2, head="10.0.0.1", own="10.0.0.2")
+    place = Place(rank=1, members=("10.0.0.1", "10.0.0.2"))
     route = Route(GLM, Endpoint("localhost", 8000))
     line = " ".join(ENGINES["sglang"].command_line(serving(route, place=place), None))
     assert "--dist-init-addr 10.0.0.1:29501 --nnodes 2 --node-rank 1" in line

@@ -46,7 +46,7 @@ def settings(route: dict[str, Any] | None = None, **values: Any) -> GpuSettings:
 
 
 def problems(found: GpuHost, gpu: GpuSettings | None = None) -> list[str]:
-    return gpu_checks.problems(gpu or settings(), found, "homeport", NOW)
+    return gpu_checks.problems(gpu or settings(), found, "homeport", False, NOW)
 
 
 def test_eight_h200_are_fit() -> None:
@@ -61,8 +61,8 @@ def test_eight_h200_are_fit() -> None:
         ({"arch": "aarch64"}, "its processor is aarch64, and the engine's lock file is for x86_64"),
         ({"systemd": False}, "systemd is not at work on it, as in a container"),
         ({"memory": 32 << 30}, "it has 34.4 GB of memory, and the server of claude-glm needs 68.0"),
-        ({"shm": 64 << 20}, "its /dev/shm has 0.1 GB free, and 8 GPUs talk through 10.0 GB of it"),
-        ({"account": 1000}, "the user homeport is there and a person's (number 1000)"),
+        ({"shm": 64 << 20}, "its /dev/shm has 0.1 GB, and 8 GPUs talk through 10.0 GB of it"),
+        ({"account": 1000}, "the user homeport is there already (number 1000)"),
         ({"time": NOW - 600}, "its clock is 600 s behind. Type: timedatectl set-ntp true"),
         ({"time": NOW + 600}, "its clock is 600 s ahead"),
         ({"resolves": {"glm-host": ()}}, "glm-host, by which clients are to reach claude-glm, has"),
@@ -130,7 +130,7 @@ def test_a_context_beyond_the_memory() -> None:
 
 def test_sixteen_h100_in_two_hosts_are_enough() -> None:
     gpu = replace(settings(), recipe=replace(settings().recipe, pipeline_parallel_size=2))
-    gpu = replace(gpu, place=replace(gpu.place, nodes=2))
+    gpu = replace(gpu, place=replace(gpu.place, members=("10.0.0.1", "10.0.0.2")))
     assert problems(replace(HEALTHY, gpus=(H100,) * 8), gpu) == []
 
 
