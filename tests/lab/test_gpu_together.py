@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ..running import Run, wait_until
-from .gpu import ALIAS, UNIT, Cluster, cluster_on
+from ..serving.stack import BROKEN, VERSION
+from .gpu import ALIAS, DIRECTORY, UNIT, Cluster, cluster_on
 from .host import Host
 from .lab import Lab
 
@@ -86,6 +87,17 @@ def test_again_nothing_is_changed(pair: Pair) -> None:
     run = pair.deploy(**SPLIT)
     assert [run.of(name)[0] for name in ("one", "two")] == ["no changes", "no changes"]
     assert pair.pids == pids
+
+
+def test_an_upgrade_that_does_not_answer_is_taken_back_on_both(pair: Pair) -> None:
+    run = pair.deploy(version=BROKEN, **SPLIT)
+    assert run.status == 1
+    assert "It was taken back, the one before serves again" in run.of("one")[-1]
+    assert "Paris" in asked(pair.one, pair.cluster.token)
+    assert pair.deploy(**SPLIT).status == 0
+    for host in (pair.one, pair.two):
+        link = host.file(f"{DIRECTORY}/env/current").readlink().name
+        assert link.startswith(f"vllm-{VERSION}-")
 
 
 def test_half_of_a_model_is_not_deployed(pair: Pair) -> None:
