@@ -150,6 +150,7 @@ def check_pins(host: HostData, settings: HostSettings) -> None:
             by_llama_cpp = "laptops" in host.groups and route in settings.serves
             try:
                 _ = weights.gguf if by_llama_cpp else weights.pinned
+                weights.check_shards()
             except SettingsError as error:
                 raise error.inside(f"{host.origin('routes')}: routes[{route.alias!r}].") from None
 

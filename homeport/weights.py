@@ -13,6 +13,7 @@ from .remote.pull import Problem, chosen
 
 _REPO = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _FIRST_OF_MANY = re.compile(r"-00001-of-\d{5}\.gguf$")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,6 +58,22 @@ class HubWeights:
         except Problem as problem:
             raise SettingsError("weights", self.repo, str(problem), "Type: make pin") from None
         return replace(self.pin, files=tuple(files))
+
+    def check_shards(self) -> None:
+        """Raise `SettingsError` where one of several files of safetensors is not pinned."""
+        found: dict[str, set[int]] = {}
+        for file in self.pinned.files:
+            if shard := _SHARD.search(file.path):
+                found.setdefault(shard[2], set()).add(int(shard[1]))
+        for total, there in found.items():
+            if missing := sorted(set(range(1, int(total) + 1)) - there):
+                raise SettingsError(
+                    "weights",
+                    self.repo,
+                    f"of its {int(total)} shards {len(missing)} are not pinned, the first of them "
+                    f"number {missing[0]}",
+                    "Type: make pin, or correct the patterns in homeport/catalog.py",
+                )
 
     @property
     def gguf(self) -> str:

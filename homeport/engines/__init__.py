@@ -206,10 +206,12 @@ def first_cause(lines: Iterable[str], causes: Iterable[tuple[str, str]]) -> str 
     return None
 
 
-def shards(line: str) -> str | None:
-    """How far a line of the loader of safetensors says that it is."""
-    found = re.search(r"checkpoint shards:\s+(\d+)% Completed \| (\d+/\d+)", line)
-    return f"loading weights, {found[1]} % ({found[2]} files)" if found else None
+def step(line: str, steps: Iterable[tuple[str, str]]) -> str | None:
+    """How far a line of a log says that loading is: of the loader of safetensors, or by the first
+    of `steps` (a part of the line, and the words for it)."""
+    if found := re.search(r"checkpoint shards:\s+(\d+)% Completed \| (\d+/\d+)", line):
+        return f"loading weights, {found[1]} % ({found[2]} files)"
+    return next((words for part, words in steps if part in line), None)
 
 
 def meaningful(lines: Iterable[str], count: int) -> list[str]:

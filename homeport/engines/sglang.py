@@ -18,7 +18,7 @@ from . import (
     check_arguments,
     check_name,
     first_cause,
-    shards,
+    step,
 )
 
 NAME = "sglang"
@@ -105,6 +105,14 @@ _RENAMED = {
     "--gpu-memory-utilization": "Set it in `serving`",
     "--pp": "It is called pipeline_parallel_size. Set it in `serving`",
 }
+
+#: What lines of its log have in them, and how far it then is.
+_STEPS = (
+    ("Load weight begin", "loading weights"),
+    ("Load weight end", "warming up"),
+    ("Capture cuda graph begin", "capturing CUDA graphs"),
+    ("fired up and ready to roll", "ready"),
+)
 
 #: Patterns of its log, and what they mean; the first that is found counts.
 _CAUSES = (
@@ -217,17 +225,7 @@ def environment(serving: Serving) -> dict[str, str]:
 
 
 def loading(line: str) -> str | None:
-    if found := shards(line):
-        return found
-    for part, text in (
-        ("Load weight begin", "loading weights"),
-        ("Load weight end", "warming up"),
-        ("Capture cuda graph begin", "capturing CUDA graphs"),
-        ("fired up and ready to roll", "ready"),
-    ):
-        if part in line:
-            return text
-    return None
+    return step(line, _STEPS)
 
 
 def cause(lines: Iterable[str]) -> str | None:

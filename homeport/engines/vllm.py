@@ -19,7 +19,7 @@ from . import (
     check_arguments,
     check_name,
     first_cause,
-    shards,
+    step,
 )
 
 NAME = "vllm"
@@ -105,6 +105,16 @@ _RENAMED = {
     "--use-v2-block-manager": "There is one only; leave it out",
     "--task": "It is called --runner now",
 }
+
+#: What lines of its log have in them, and how far it then is.
+_STEPS = (
+    ("Starting to load model", "loading weights"),
+    ("torch.compile", "compiling"),
+    ("Capturing CUDA graphs", "capturing CUDA graphs"),
+    ("Capturing cudagraphs", "capturing CUDA graphs"),
+    ("GPU KV cache size", "warming up"),
+    ("Application startup complete", "ready"),
+)
 
 #: Patterns of its log, and what they mean; the first that is found counts.
 _CAUSES = (
@@ -249,19 +259,7 @@ def environment(serving: Serving) -> dict[str, str]:
 
 
 def loading(line: str) -> str | None:
-    if found := shards(line):
-        return found
-    for part, text in (
-        ("Starting to load model", "loading weights"),
-        ("torch.compile", "compiling"),
-        ("Capturing CUDA graphs", "capturing CUDA graphs"),
-        ("Capturing cudagraphs", "capturing CUDA graphs"),
-        ("GPU KV cache size", "warming up"),
-        ("Application startup complete", "ready"),
-    ):
-        if part in line:
-            return text
-    return None
+    return step(line, _STEPS)
 
 
 def cause(lines: Iterable[str]) -> str | None:

@@ -69,6 +69,17 @@ def connector_arguments(host: Host) -> Any:
     return {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
 
 
+class Lines(FactBase[list[str]]):
+    """What a command prints, as it is; nothing where it fails."""
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+
 class CannotRead(Exception):
     """A file that is there and cannot be read; the message says why."""
 
@@ -131,21 +142,14 @@ class DirectoriesFact(FactBase[dict[str, str]]):
         return {}
 
 
-class EntriesFact(FactBase[list[str]]):
+class EntriesFact(Lines):
     """The names in a directory, none where there is no such directory."""
 
     def command(self, path: str) -> StringCommand:
         return StringCommand("ls -A", QuoteString(path), "2>/dev/null || true")
 
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
-    @staticmethod
-    def default() -> list[str]:
-        return []
-
-
-class UnwritableFact(FactBase[list[str]]):
+class UnwritableFact(Lines):
     """Those of `paths` that are there and that the user may not write to."""
 
     def command(self, paths: tuple[str, ...]) -> StringCommand:
@@ -153,10 +157,3 @@ class UnwritableFact(FactBase[list[str]]):
             "for f in", *map(QuoteString, paths),
             '; do [ ! -e "$f" ] || [ -w "$f" ] || echo "$f"; done',
         )  # fmt: skip
-
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-    @staticmethod
-    def default() -> list[str]:
-        return []

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
+from .file import Lines
+
 #: What homeport installs, and where nginx is, which a user's PATH may lack.
 PACKAGE = "nginx-light"
 _PATH = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"'
@@ -59,7 +61,7 @@ class NginxFact(FactBase[Nginx]):
         return Nginx()
 
 
-class InstalledFact(FactBase[list[str]]):
+class InstalledFact(Lines):
     """Those packages in the list `record`, of packages and paths, that are still installed; none
     without a list."""
 
@@ -68,10 +70,3 @@ class InstalledFact(FactBase[list[str]]):
             "for package in $(grep -v ^/", QuoteString(record), "2>/dev/null | sort -u); do "
             "dpkg-query -W -f '${Package}\\n' \"$package\" 2>/dev/null; done; true",
         )  # fmt: skip
-
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-    @staticmethod
-    def default() -> list[str]:
-        return []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
+from .file import Lines
 
-class MissingFact(FactBase[list[str]]):
+
+class MissingFact(Lines):
     """Those of `packages` that are not installed."""
 
     def command(self, packages: tuple[str, ...]) -> StringCommand:
@@ -14,13 +16,6 @@ class MissingFact(FactBase[list[str]]):
             "; do dpkg-query -W -f '${Status}\\n' \"$package\" 2>/dev/null | "
             "grep -q ' installed$' || echo \"$package\"; done",
         )  # fmt: skip
-
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-    @staticmethod
-    def default() -> list[str]:
-        return []
 
 
 class AccountFact(FactBase[bool]):

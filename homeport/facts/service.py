@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 from ..service import IDENTITY_VARIABLE, Manager, Service, journalctl, systemctl
+from .file import Lines
 
 # Prints identity=... and command=... (base64) of the running process $pid.
 _PROCESS = (
@@ -130,7 +131,7 @@ class LaunchdLabelsFact(FactBase[list[str]]):
         return []
 
 
-class LastLogLines(FactBase[list[str]]):
+class LastLogLines(Lines):
     """The last `count` lines that the service wrote."""
 
     def command(self, service: Service, manager: Manager, count: int) -> StringCommand:
@@ -139,10 +140,3 @@ class LastLogLines(FactBase[list[str]]):
                 f"{journalctl(manager)} -u {service.unit} -n {count} -o cat 2>/dev/null || true"
             )
         return StringCommand("tail -n", str(count), QuoteString(service.log), "2>/dev/null || true")
-
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-    @staticmethod
-    def default() -> list[str]:
-        return []

@@ -150,6 +150,8 @@ def verdict(route: Route, found: dict[str, Any]) -> str:
     detail = found.get("detail")
     return {
         "refused": "is not up: nothing listens there",
+        "name": f"cannot be found: {route.endpoint.host} has no address here. Add it to your DNS, "
+        "or to /etc/hosts",
         "loading": "is still loading its model",
         "crashed": "does not stay up; its last lines are above",
         "token": "takes another token",

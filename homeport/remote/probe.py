@@ -4,6 +4,7 @@ usage: probe.py JSON, with url, alias, context (tokens), question (null: do not 
 timeout (seconds), token_path (a file, or null) and proofs (the names of what the client needs that
 is to be tried, as below; none: not there). Prints {"state": ..., "detail": ...}, with a state of
     refused     nothing listens there
+    name        its host has no address here
     loading     the server is up, the model is not
     token       the server takes another token
     alias       the server serves other names (detail: which)
@@ -14,6 +15,7 @@ is to be tried, as below; none: not there). Prints {"state": ..., "detail": ...}
 """
 
 import json
+import socket
 import sys
 import time
 import urllib.error
@@ -47,6 +49,8 @@ def request(ask: "dict[str, Any]", path: str, body: "dict[str, Any] | None" = No
     except urllib.error.URLError as error:
         if isinstance(error.reason, ConnectionRefusedError):
             raise Found("refused", str(error.reason)) from None
+        if isinstance(error.reason, socket.gaierror):
+            raise Found("name", str(error.reason)) from None
         raise Found("failed", str(error.reason)) from None
 
 

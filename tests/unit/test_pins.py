@@ -37,6 +37,14 @@ def weights(*patterns: str, pin: Pin | None = None, **more: Any) -> HubWeights:
     return HubWeights(GEMMA, patterns, 1, pin, **more)
 
 
+def test_a_shard_that_is_not_pinned() -> None:
+    names = [f"model-{number:05}-of-00003.safetensors" for number in (1, 3)]
+    two = replace(weights("*"), pin=a_pin(*map(a_file, names)))
+    with pytest.raises(SettingsError, match="of its 3 shards 1 are not pinned, the first of them"):
+        two.check_shards()
+    replace(two, pin=a_pin(*map(a_file, [*names, names[0].replace("1-", "2-")]))).check_shards()
+
+
 paths = st.from_regex(r"[a-z][a-z0-9 _.-]{0,8}[a-z](/[a-z]{1,5})?", fullmatch=True)
 hashes = st.sampled_from([("sha256", 64), ("git_sha1", 40)]).flatmap(
     lambda kind: st.builds(
