@@ -10,9 +10,10 @@ another in this run.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gevent
@@ -447,9 +448,13 @@ def _tried_all(target: Target, waited: float) -> str | None:
 def _ask(target: Target, proofs: bool) -> dict[str, Any]:
     gpu = settings_of(target)
     endpoint = gpu.route.endpoint
-    url = endpoint.url if endpoint.loopback else f"http://127.0.0.1:{endpoint.port}"
+    # One that is put off, or was taken back, listens where its own definition says.
+    definition = host.get_fact(TextFact, path=files(target).definition)
+    port = re.search(r'"--port" "(\d+)"', definition)
+    address = endpoint.address if endpoint.loopback else "127.0.0.1"
+    at = replace(endpoint, host=address, port=int(port[1]) if port else endpoint.port)
     ask = {
-        "url": url,
+        "url": at.url,
         "alias": gpu.route.alias,
         "context": gpu.route.model.context,
         "question": QUESTION if proofs else None,
