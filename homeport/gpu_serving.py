@@ -19,6 +19,9 @@ from .target import Target
 #: The program that has the hosts of one model end and start together.
 TOGETHER = Path(__file__).resolve().parent / "remote" / "together.py"
 
+#: systemd's own.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 #: Bytes that an environment takes in the end, and while pip unpacks it: about what the wheels of
 #: vLLM 0.32.0 with CUDA 13 say; the CPU build was measured (3.5 GB).
 _SIZE = {True: 12_000_000_000, False: 3_500_000_000}
@@ -100,7 +103,12 @@ def service(target: Target) -> Service:
     serving = gpu.serving(snapshot_path(gpu.weights, target))
     cache = f"{account.name(layout)}/{gpu.route.alias}"
     inputs = [gpu.weights.pinned.digest]
-    variables = {**caches(f"/var/cache/{cache}"), **gpu.engine.environment(serving)}
+    variables = {
+        # Compilers are called by name, ninja among them, which comes with the engine.
+        "PATH": f"{environment(target).path}/bin:{_PATH}",
+        **caches(f"/var/cache/{cache}"),
+        **gpu.engine.environment(serving),
+    }
     secret, place = secret_of(gpu), files(target)
     as_variables = secret is not None and secret.kind == "env"
     handed_over = None

@@ -82,7 +82,7 @@ def test_sglang_has_the_guides_flags_by_its_own_names() -> None:
         "--tool-call-parser glm47 --reasoning-parser glm45",
         "--speculative-algorithm EAGLE --speculative-num-steps 5 --speculative-eagle-topk 1 "
         "--speculative-num-draft-tokens 6",
-        "--enable-metrics",
+        "--mem-fraction-static 0.8 --enable-metrics",
         # It would log the token among its options.
         "--config /run/x.yaml --log-level warning",
     ):
