@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from .gpu_settings import GpuSettings
 from .layout import Layout
 from .operations import account
 from .operations.python_env import Environment
-from .service import Manager, Service, definition_path, digest
+from .service import Manager, Service, definition_path, digest, sealed
 from .serving import snapshot_path
 from .target import Target
 
@@ -85,7 +86,7 @@ def files(target: Target) -> Files:
     layout, gpu = target.layout, settings_of(target)
     alias, secret = gpu.route.alias, secret_of(settings_of(target))
     # One of its own for each token: a definition that is gone back to finds the one it had.
-    kind = f"{digest(secret.text)}.{secret.kind}" if secret else "none"
+    kind = f"{sealed(secret.text)}.{secret.kind}" if secret else "none"
     return Files(
         definition=definition_path(name(target), Manager.SYSTEM, layout),
         token=layout.server_token(gpu.route),
@@ -113,7 +114,7 @@ def service(target: Target) -> Service:
     as_variables = secret is not None and secret.kind == "env"
     handed_over = None
     if secret:
-        inputs.append(digest(secret.text))
+        inputs.append(sealed(secret.text))
         if not as_variables:  # systemd.exec(5), LoadCredential: where it puts them
             file = PurePosixPath(place.secrets).name
             handed_over = f"/run/credentials/{name(target)}.service/{file}"
@@ -134,8 +135,11 @@ def service(target: Target) -> Service:
         secrets=place.secrets if as_variables else None,
         credential=place.secrets if handed_over else None,
         cache=cache,
-        # A user's process may not make the devices that are not there yet after a boot.
-        before=("/usr/bin/nvidia-modprobe", "-c0", "-u") if gpu.version.on_gpus else (),
+        # A user's process may not make the devices that are not there yet after a boot: those of
+        # the GPUs, and that of their shared memory.
+        before=(("/usr/bin/nvidia-smi", "-L"), ("/usr/bin/nvidia-modprobe", "-c0", "-u"))
+        if gpu.version.on_gpus
+        else (),
     )
 
 
@@ -181,6 +185,14 @@ def environments_in(definition: str, layout: Layout) -> list[str]:
     """The names of the environments that a definition's text speaks of."""
     text = definition.replace("%%", "%")
     return re.findall(rf"{re.escape(layout.path('env'))}/([^/\"\s]+)/bin/", text)
+
+
+def common_part(definition: str) -> str:
+    """What the definitions of all hosts of one model share, as one text."""
+    line = re.findall(r"^ExecStart=:(.*)$", definition.replace("%%", "%"), re.MULTILINE)
+    options = _options(tuple(shlex.split(line[0]))) if line else {}
+    own = ("node_rank", "headless")
+    return repr(sorted((name, value) for name, value in options.items() if name not in own))
 
 
 def changes(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:

@@ -12,6 +12,7 @@ import plistlib
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import PurePosixPath
 
 from .layout import Layout
@@ -70,7 +71,7 @@ class Service:
     secrets: str | None = None
     writable: tuple[str, ...] = ()
     cache: str | None = None
-    before: tuple[str, ...] = ()
+    before: tuple[tuple[str, ...], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -157,6 +158,14 @@ def identity_start(owner: str, name: str) -> str:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def sealed(secret: str) -> str:
+    """The digest of a secret, for places that others can read: so slow to make that one which
+    somebody thought up is not found by trying."""
+    made = hashlib.pbkdf2_hmac("sha256", secret.encode(), b"homeport", 200_000)
+    return made.hex()[:16]
 
 
 def systemd_quote(argument: str) -> str:

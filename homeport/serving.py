@@ -16,7 +16,7 @@ from .facts.service import LaunchdLabelsFact
 from .layout import expand
 from .model import Route
 from .operations.python_env import Environment
-from .service import Manager, Service, definition_path, digest, wanted_by
+from .service import Manager, Service, definition_path, digest, sealed, wanted_by
 from .settings import Engine
 from .target import Target
 from .weights import FileWeights, HubWeights, PackagedWeights
@@ -67,7 +67,7 @@ def supervised(route: Route, target: Target) -> Supervised:
     )
     inputs = [_weights_version(route, target)]
     if route.endpoint.token:
-        inputs.append(digest(route.endpoint.token.value))
+        inputs.append(sealed(route.endpoint.token.value))
     if target.settings.engine is Engine.XLLAMACPP:
         program = [environment(target).python, layout.path("lib", PROGRAM.name)]
         flags = llama_cpp.NEWEST_FLAGS

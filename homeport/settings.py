@@ -119,6 +119,8 @@ def of(host: HostData) -> HostSettings:
     """The settings of one host; raises `SettingsError`, naming the file the value stands in."""
     _check_groups(host)
     for key, kind in KEYS.items():
+        if host.removing and key in GPU_KEYS:
+            continue
         if key in host.values and not is_kind(host.values[key], kind):
             raise _error(host, key, f"it has to be a {kind_name(kind)}", "See the comments there")
     routes = _routes(host, pins.read())

@@ -24,11 +24,12 @@ from pyinfra.context import ctx_host
 from .. import gpu_serving, progress, render, report
 from ..engines import meaningful
 from ..facts.engine import EngineCheckFact, LinkFact, TextFact
-from ..facts.file import EntriesFact
+from ..facts.file import EntriesFact, FileStateFact
 from ..facts.host import AnswerFact
 from ..facts.service import LastLogLines, RunningService, RunningServiceFact
 from ..gpu_serving import files, settings_of
 from ..service import Manager, Service, systemctl
+from ..serving import deployed
 from ..target import Target
 from . import account, file, hub, service
 from .file import Commands
@@ -61,12 +62,15 @@ _SHOWN_LINES = 6
 @dataclass
 class Round:
     """What this run has found of one replica: the hosts that are `ready`, those whose server is
-    `due` for a restart, with the reasons in words, and those that could go back to one before;
-    whether the new one is `proven`, or why it is to be taken back (`failure`)."""
+    `due` for a restart, with the reasons in words, those where one was `running` before that, those
+    whose part has `started`, and what each could go back to (`previous`); whether the new one is
+    `proven`, or why it is to be taken back (`failure`)."""
 
     ready: set[str] = field(default_factory=set)
     due: dict[str, str] = field(default_factory=dict)
-    could_go_back: set[str] = field(default_factory=set)
+    running: set[str] = field(default_factory=set)
+    started: set[str] = field(default_factory=set)
+    previous: dict[str, str] = field(default_factory=dict)
     proven: bool = False
     failure: str | None = None
 
@@ -83,16 +87,24 @@ def _round(target: Target) -> Round:
 def tried(target: Target) -> Commands:
     """Find out whether the server has to be started anew, and whether it would start: its own
     argument parser, in its new environment, is asked. Changes nothing."""
-    gpu, wanted = settings_of(target), gpu_serving.service(target)
+    gpu, wanted, now = settings_of(target), gpu_serving.service(target), _round(target)
     running = _running(target)
+    if running.pid and state.is_executing:
+        now.running.add(host.name)
     if running.is_right(wanted):
-        _round(target).ready.add(host.name)
+        now.ready.add(host.name)
         return
     reasons = _reasons(running, wanted)
     if not state.is_executing:
         if running.pid:
             may = "" if gpu.may_restart else ", but for restart=never"
             host.log(f"would restart {gpu.route.alias}{may}: {reasons}")
+        return
+    if not gpu.may_restart and (other := _other(target)):
+        yield _fail(
+            f"{gpu.route.alias}: {other} is served here, and restart=never lets it be. Nothing was "
+            "switched"
+        )
         return
     if failure := _failed_before(wanted, target):
         yield _fail(f"{gpu.route.alias}: {failure}")
@@ -113,8 +125,8 @@ def tried(target: Target) -> Commands:
             "Nothing was switched; correct `serving` or engine_arguments"
         )
         return
-    _round(target).due[host.name] = reasons
-    _round(target).ready.add(host.name)
+    now.due[host.name] = reasons
+    now.ready.add(host.name)
 
 
 @operation()
@@ -153,6 +165,7 @@ def started(target: Target, head: bool) -> Commands:
             f"{_round(target).due.get(host.name, '')}",
         )
         host.noop("restart=never")
+        _round(target).started.add(host.name)
         return
     content = render.definition(wanted, Manager.SYSTEM, place.definition)
     if not right:
@@ -168,13 +181,14 @@ def started(target: Target, head: bool) -> Commands:
     yield from service.converged._inner(
         service=wanted, manager=Manager.SYSTEM, definition=place.definition, python=target.python
     )
+    _round(target).started.add(host.name)
 
 
 @operation()
 def remembered(target: Target) -> Commands:
     """Find out whether there is a server before that this host could go back to."""
-    if state.is_executing and _previous(target):
-        _round(target).could_go_back.add(host.name)
+    if state.is_executing and (previous := _previous(target)):
+        _round(target).previous[host.name] = gpu_serving.common_part(previous)
     yield from ()
 
 
@@ -189,16 +203,22 @@ def proven(target: Target) -> Commands:
     if not running.is_right(wanted) and not _allowed(target):
         yield from _deferred(target)
         return
+    now = _round(target)
+    if missing := [name for name in gpu.members if name not in now.started]:
+        yield _fail(f"{gpu.route.alias} did not start on {', '.join(missing)}")
+        return
     problem = _watched(target, wanted)
     if _lost():
         return  # nobody knows what became of it
-    now = _round(target)
+    if problem is None and not _running(target).is_right(wanted):
+        problem = f"was not started: see systemctl status {gpu_serving.name(target)}"
     now.proven = problem is None
     if problem is None:
         return
     # One that was proven before is the right one, and something else is wrong now.
     is_new = host.get_fact(TextFact, path=place.proven) != _identity_record(wanted)
-    if is_new and set(gpu.members) <= now.could_go_back:
+    befores = {now.previous.get(name) for name in gpu.members}
+    if is_new and len(befores) == 1 and None not in befores:
         now.failure = problem
     else:
         yield _fail(f"{gpu.route.alias} {problem}")
@@ -249,6 +269,8 @@ def concluded(target: Target) -> Commands:
     if not state.is_executing or not gpu.head or now.failure is None:
         return
     problem = _watched(target, None)
+    if _lost():
+        return
     after = "the one before serves again" if problem is None else f"and the one before {problem}"
     yield _fail(
         f"{gpu.route.alias}: {gpu.engine.NAME} {gpu.version} {now.failure}. It was taken back, "
@@ -262,7 +284,7 @@ def only_needed(target: Target) -> Commands:
     before, nor a pull needs."""
     layout, place = target.layout, files(target)
     texts = [host.get_fact(TextFact, path=path) for path in (place.definition, place.previous)]
-    served = "\n".join([*_running(target).command, *texts])
+    served = "\n".join([*_running(target).command, *texts]).replace("%%", "%")
     keep = {
         *("current", gpu_serving.environment(target).name, hub.environment(target).name),
         *gpu_serving.environments_in(served, layout),
@@ -298,8 +320,21 @@ def _unit(target: Target) -> QuoteString:
 
 
 def _allowed(target: Target) -> bool:
-    """Whether the server may be started anew; one that does not run may be started."""
-    return settings_of(target).may_restart or not _running(target).pid
+    """Whether the server may be started anew; where no part of it runs it may be started."""
+    return settings_of(target).may_restart or not _round(target).running
+
+
+def _other(target: Target) -> str | None:
+    """The service of another route that runs here."""
+    for one in deployed(target):
+        if one.name == gpu_serving.name(target) or ".pull." in one.name:
+            continue
+        running: RunningService = host.get_fact(
+            RunningServiceFact, service=one.name, manager=one.manager, definition=one.definition
+        )
+        if running.pid:
+            return one.name.removeprefix(target.layout.services)
+    return None
 
 
 def _reasons(running: RunningService, wanted: Service) -> str:
@@ -446,10 +481,12 @@ def _tried_all(target: Target, waited: float) -> str | None:
 
 
 def _ask(target: Target, proofs: bool) -> dict[str, Any]:
-    gpu = settings_of(target)
+    gpu, place = settings_of(target), files(target)
     endpoint = gpu.route.endpoint
+    # One that was put off may have none yet.
+    has_token = endpoint.token and host.get_fact(FileStateFact, path=place.token)
     # One that is put off, or was taken back, listens where its own definition says.
-    definition = host.get_fact(TextFact, path=files(target).definition)
+    definition = host.get_fact(TextFact, path=place.definition)
     port = re.search(r'"--port" "(\d+)"', definition)
     address = endpoint.address if endpoint.loopback else "127.0.0.1"
     at = replace(endpoint, host=address, port=int(port[1]) if port else endpoint.port)
@@ -460,7 +497,7 @@ def _ask(target: Target, proofs: bool) -> dict[str, Any]:
         "question": QUESTION if proofs else None,
         "max_tokens": min(_ANSWER_TOKENS, gpu.route.model.max_output),
         "timeout": _ANSWER_TIMEOUT if proofs else 10,
-        "token_path": files(target).token if endpoint.token else None,
+        "token_path": place.token if has_token else None,
         "proofs": _proofs(target) if proofs else [],
     }
     found: dict[str, Any] = host.get_fact(AnswerFact, python=target.python, ask=json.dumps(ask))

@@ -122,7 +122,7 @@ def modes_of(modes: dict[str, str]) -> Commands:
         host.noop("all directories are there")
     for path in unfit:
         mode, word = modes[path], QuoteString(path)
-        yield StringCommand(f"mkdir -p -m {mode}", word, f"&& chmod {mode}", word)
+        yield StringCommand(f"umask 022; mkdir -p -m {mode}", word, f"&& chmod {mode}", word)
 
 
 @operation()

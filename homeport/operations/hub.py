@@ -20,7 +20,7 @@ from ..facts.hub import RecordFact, Snapshot, SnapshotFact
 from ..facts.service import LastLogLines, RunningServiceFact
 from ..remote.pull import gigabytes
 from ..service import Manager, Service, definition_path, digest
-from ..serving import Deployed
+from ..serving import Deployed, deployed
 from ..target import Target
 from ..weights import HubWeights
 from . import account, file, python_env, service
@@ -185,8 +185,10 @@ def _served_from(target: Target) -> str:
         manager=Manager.SYSTEM,
         definition=place.definition,
     )
-    texts = [host.get_fact(TextFact, path=path) for path in (place.definition, place.previous)]
-    return "\n".join([*running.command, *texts])
+    # Those of another route's server as well, which this one is about to replace.
+    definitions = [one.definition for one in deployed(target) if ".pull." not in one.name]
+    texts = [host.get_fact(TextFact, path=path) for path in (*definitions, place.previous)]
+    return "\n".join([*running.command, *texts]).replace("%%", "%")
 
 
 class _Problem:

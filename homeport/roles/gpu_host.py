@@ -97,9 +97,9 @@ def apply(target: Target, keep: list[str]) -> None:
             content=gpu_serving.TOGETHER.read_bytes(),
         )
     engine.tried(name=f"Try the settings of {alias}", target=target)
-    if gpu.may_restart:  # another route's server may be what runs here
-        service.only(name="Remove what is served no more", target=target, keep=keep)
     engine.stopped(name=f"Stop {alias} on all its hosts", target=target)
+    # Now that nothing stands in the way of the new one.
+    service.only(name="Remove what is served no more", target=target, keep=keep)
     engine.started(name=f"Have the other hosts of {alias} ready", target=target, head=False)
     engine.started(name=f"Have {alias} served", target=target, head=True)
     engine.remembered(name=f"See what {alias} could go back to", target=target)
