@@ -34,7 +34,7 @@ pin: $(VENV)/ready ## look the weights up on the Hub, and write weights.lock.jso
 
 test: $(VENV)/ready-dev ## run the tests
 	@rm -f $(VENV)/made-by-try
-	@$(VENV)/bin/pytest --numprocesses auto --dist loadfile $(TESTS)
+	@$(VENV)/bin/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lab: $(VENV)/ready-dev ## boot real hosts to play with (root, Debian); HOSTS="gpu laptop mac"
 	@rm -f $(VENV)/made-by-try

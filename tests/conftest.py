@@ -24,6 +24,15 @@ CLIENT = Path(__file__).parent / "client"
 IN_CI = bool(os.environ.get("CI"))
 
 
+#: The files that take longest, to be started first, so that none is left alone at the end.
+_LONGEST = ("test_gpu_together.py", "test_mirror.py", "test_gpu_host.py", "test_faults.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def missing(reason: str) -> NoReturn:
     """Skip the test for `reason`, or fail it in CI."""
     if IN_CI:
