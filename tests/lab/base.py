@@ -85,7 +85,7 @@ def unpack(target: Path) -> None:
     """
     path = cache() / f"base-{_recipe()}.tar.zst"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(path.parent / "building"):
+    with only_one(path.parent / "building"):
         if not path.exists():
             _build(path)
         path.touch()
@@ -159,7 +159,8 @@ def run(*command: str | Path) -> None:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path) -> Iterator[None]:
+    """Whoever else comes by `path` waits meanwhile."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

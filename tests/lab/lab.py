@@ -199,10 +199,12 @@ def opened() -> Iterator[Lab]:
 
 def remove_leftovers() -> None:
     """Remove the labs whose process has ended without doing so."""
-    for folder in FOLDERS.glob("*-*"):
-        pid, started = folder.name.split("-")
-        if _start_time(int(pid)) != started:
-            _remove(folder, f"homeport-lab-{pid}")
+    FOLDERS.mkdir(parents=True, exist_ok=True)
+    with base.only_one(FOLDERS / "removing"):
+        for folder in FOLDERS.glob("*-*"):
+            pid, started = folder.name.split("-")
+            if _start_time(int(pid)) != started:
+                _remove(folder, f"homeport-lab-{pid}")
 
 
 def _remove(folder: Path, name: str) -> None:
