@@ -56,7 +56,7 @@ def test_it_goes_on_when_the_deploy_is_gone(machine: Machine, hub: Hub, free_por
     data.write_text(f"{data.read_text()}\nhub_endpoint = {hub.url!r}\n")
     assert machine.run("make", "pin", f"VENV={sys.prefix}").status == 0
     fleet = inventory(machine, FLEET.replace("URL", repr(hub.url)).replace("PORT", str(free_port)))
-    hub.fault("m.gguf", Trickle(after=0, bytes_per_second=20_000_000))
+    hub.fault("m.gguf", Trickle(after=0, bytes_per_second=4_000_000))
     first = Running(
         [f"{sys.prefix}/bin/pyinfra", "-y", fleet, "deploy.py"],
         machine.project,
