@@ -131,8 +131,9 @@ class Host:
         self.network.cable(self.number, "down")
 
     def heal(self) -> None:
-        """Plug it in again."""
+        """Plug it in again, and wait until it is reached: the kernel takes a moment."""
         self.network.cable(self.number, "up")
+        self.wait_until_up()
 
     def kill(self) -> None:
         """Take its power away; `boot_again` gives it back."""
