@@ -84,7 +84,7 @@ def name(target: Target) -> str:
 
 def files(target: Target) -> Files:
     layout, gpu = target.layout, settings_of(target)
-    alias, secret = gpu.route.alias, secret_of(settings_of(target))
+    alias, secret = gpu.route.alias, secret_of(gpu)
     # One of its own for each token: a definition that is gone back to finds the one it had.
     kind = f"{sealed(secret.text)}.{secret.kind}" if secret else "none"
     return Files(
@@ -181,9 +181,9 @@ def secret_of(gpu: GpuSettings) -> Secret | None:
     return gpu.engine.secret(token.value) if token else None
 
 
-def environments_in(definition: str, layout: Layout) -> list[str]:
-    """The names of the environments that a definition's text speaks of."""
-    text = definition.replace("%%", "%")
+def environments_in(text: str, layout: Layout) -> list[str]:
+    """The names of the environments that a text speaks of, such as a definition's."""
+    text = text.replace("%%", "%")
     return re.findall(rf"{re.escape(layout.path('env'))}/([^/\"\s]+)/bin/", text)
 
 

@@ -155,11 +155,6 @@ def pinned_version(lock: str, package: str) -> Version | None:
     return None
 
 
-def flag(argument: str) -> str:
-    """The option that a word of a command line sets: "--port" of "--port=8000"."""
-    return argument.partition("=")[0]
-
-
 def check_arguments(
     arguments: Iterable[str], ours: Mapping[str, str], renamed: Mapping[str, str]
 ) -> None:
@@ -170,7 +165,7 @@ def check_arguments(
             raise SettingsError(
                 "engine_arguments", argument, "it is not text", f"Write {str(argument)!r}"
             )
-        option = flag(argument).split(".")[0]
+        option = re.split("[=.]", argument)[0]  # "--port" of "--port=8000"
         if option in ours:
             raise SettingsError(
                 "engine_arguments", argument, "homeport writes this option itself", ours[option]

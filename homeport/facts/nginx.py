@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
-
-from .file import Lines
+from pyinfra.api import FactBase, StringCommand
 
 #: What homeport installs, and where nginx is, which a user's PATH may lack.
 PACKAGE = "nginx-light"
@@ -59,14 +57,3 @@ class NginxFact(FactBase[Nginx]):
     @staticmethod
     def default() -> Nginx:
         return Nginx()
-
-
-class InstalledFact(Lines):
-    """Those packages in the list `record`, of packages and paths, that are still installed; none
-    without a list."""
-
-    def command(self, record: str) -> StringCommand:
-        return StringCommand(
-            "for package in $(grep -v ^/", QuoteString(record), "2>/dev/null | sort -u); do "
-            "dpkg-query -W -f '${Package}\\n' \"$package\" 2>/dev/null; done; true",
-        )  # fmt: skip

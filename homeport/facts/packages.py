@@ -18,6 +18,17 @@ class MissingFact(Lines):
         )  # fmt: skip
 
 
+class InstalledFact(Lines):
+    """Those packages in the list `record`, of packages and paths, that are still installed; none
+    without a list."""
+
+    def command(self, record: str) -> StringCommand:
+        return StringCommand(
+            "for package in $(grep -v ^/", QuoteString(record), "2>/dev/null | sort -u); do "
+            "dpkg-query -W -f '${Package}\\n' \"$package\" 2>/dev/null; done; true",
+        )  # fmt: skip
+
+
 class AccountFact(FactBase[bool]):
     """Whether there is the user `account`."""
 

@@ -6,8 +6,8 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from ..facts.file import FileStateFact
-from ..facts.nginx import AS_ROOT, UNIT, InstalledFact
-from ..facts.packages import MissingFact
+from ..facts.nginx import AS_ROOT, UNIT
+from ..facts.packages import InstalledFact, MissingFact
 from ..layout import Layout
 from .file import Commands
 

@@ -32,7 +32,7 @@ from ..service import Manager, Service, systemctl
 from ..serving import deployed
 from ..target import Target
 from . import account, file, hub, service
-from .file import Commands
+from .file import Commands, said_failure
 from .verify import QUESTION, verdict
 
 #: Seconds between two looks at a server that loads; how long it may take (GLM-5.2 takes half an
@@ -101,13 +101,13 @@ def tried(target: Target) -> Commands:
             host.log(f"would restart {gpu.route.alias}{may}: {reasons}")
         return
     if not gpu.may_restart and (other := _other(target)):
-        yield _fail(
+        yield said_failure(
             f"{gpu.route.alias}: {other} is served here, and restart=never lets it be. Nothing was "
             "switched"
         )
         return
     if failure := _failed_before(wanted, target):
-        yield _fail(f"{gpu.route.alias}: {failure}")
+        yield said_failure(f"{gpu.route.alias}: {failure}")
         return
     found = host.get_fact(
         EngineCheckFact,
@@ -120,7 +120,7 @@ def tried(target: Target) -> Commands:
     if not problem and found["version"] != str(gpu.version):
         problem = f"the environment has version {found['version'] or 'none'}, not {gpu.version}"
     if problem:
-        yield _fail(
+        yield said_failure(
             f"{gpu.route.alias}: {gpu.engine.NAME} {gpu.version} would not start: {problem}. "
             "Nothing was switched; correct `serving` or engine_arguments"
         )
@@ -137,7 +137,7 @@ def stopped(target: Target) -> Commands:
     if not state.is_executing or not now.due or gpu.place.nodes == 1:
         return
     if missing := [name for name in gpu.members if name not in now.ready]:
-        yield _fail(
+        yield said_failure(
             f"{gpu.route.alias} is served by {' and '.join(gpu.members)} together, and "
             f"{', '.join(missing)} did not get this far. Nothing was switched"
         )
@@ -205,7 +205,7 @@ def proven(target: Target) -> Commands:
         return
     now = _round(target)
     if missing := [name for name in gpu.members if name not in now.started]:
-        yield _fail(f"{gpu.route.alias} did not start on {', '.join(missing)}")
+        yield said_failure(f"{gpu.route.alias} did not start on {', '.join(missing)}")
         return
     problem = _watched(target, wanted)
     if _lost():
@@ -221,7 +221,7 @@ def proven(target: Target) -> Commands:
     if is_new and len(befores) == 1 and None not in befores:
         now.failure = problem
     else:
-        yield _fail(f"{gpu.route.alias} {problem}")
+        yield said_failure(f"{gpu.route.alias} {problem}")
 
 
 @operation()
@@ -272,7 +272,7 @@ def concluded(target: Target) -> Commands:
     if _lost():
         return
     after = "the one before serves again" if problem is None else f"and the one before {problem}"
-    yield _fail(
+    yield said_failure(
         f"{gpu.route.alias}: {gpu.engine.NAME} {gpu.version} {now.failure}. It was taken back, "
         f"{after}"
     )
@@ -282,9 +282,7 @@ def concluded(target: Target) -> Commands:
 def only_needed(target: Target) -> Commands:
     """Remove the environments, programs, tokens and notes that neither what runs, nor the one
     before, nor a pull needs."""
-    layout, place = target.layout, files(target)
-    texts = [host.get_fact(TextFact, path=path) for path in (place.definition, place.previous)]
-    served = "\n".join([*_running(target).command, *texts]).replace("%%", "%")
+    layout, place, served = target.layout, files(target), hub.served_from(target)
     keep = {
         *("current", gpu_serving.environment(target).name, hub.environment(target).name),
         *gpu_serving.environments_in(served, layout),
@@ -542,8 +540,3 @@ def _log(target: Target, count: int) -> Iterable[str]:
         count=count,
     )
     return lines
-
-
-def _fail(sentence: str) -> StringCommand:
-    report.say(host, sentence)
-    return StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")

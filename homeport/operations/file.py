@@ -50,9 +50,20 @@ def in_words(commands: Callable[Parameters, Commands]) -> Callable[Parameters, C
         try:
             yield from commands(*arguments, **keywords)
         except CannotRead as error:
-            yield StringCommand("echo", QuoteString(f"homeport: {error}"), ">&2; exit 1")
+            yield failure(str(error))
 
     return contained
+
+
+def failure(sentence: str) -> StringCommand:
+    """The command by which an operation fails, and says why."""
+    return StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
+
+
+def said_failure(sentence: str) -> StringCommand:
+    """The same, where the last lines of the run are to say it as well."""
+    report.say(host, sentence)
+    return failure(sentence)
 
 
 @operation()

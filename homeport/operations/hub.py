@@ -24,7 +24,7 @@ from ..serving import Deployed, deployed
 from ..target import Target
 from ..weights import HubWeights
 from . import account, file, python_env, service
-from .file import Commands
+from .file import Commands, said_failure
 from .python_env import Environment
 
 #: The program that pulls.
@@ -151,9 +151,7 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
     if problem is None or problem.final:
         yield from _forgotten(wanted, target, own_definition)
     if problem:
-        report.say(host, f"{weights.repo}: {problem.words}")
-        words = f"homeport: {weights.repo}: {problem.words}"
-        yield StringCommand("echo", QuoteString(words), ">&2; exit 1")
+        yield said_failure(f"{weights.repo}: {problem.words}")
     else:
         _remember(weights, status(weights, target))
 
@@ -171,10 +169,10 @@ def _settled(weights: HubWeights, target: Target) -> Snapshot | None:
 def _in_use(repo: str, target: Target) -> set[str]:
     """The revisions that a GPU host's server runs from, or could be taken back to."""
     path = re.escape(target.layout.weights(repo))
-    return set(re.findall(rf"{path}/([0-9a-f]{{40}})", _served_from(target)))
+    return set(re.findall(rf"{path}/([0-9a-f]{{40}})", served_from(target)))
 
 
-def _served_from(target: Target) -> str:
+def served_from(target: Target) -> str:
     """All that a GPU host's server runs from, or could be taken back to, as one text."""
     if target.settings.gpu is None:
         return ""
@@ -282,7 +280,7 @@ def unneeded(weights: list[HubWeights], target: Target) -> Commands:
     if not state.is_executing:
         return
     wanted = {one.repo for one in weights}
-    served = _served_from(target)
+    served = served_from(target)
     for owner in host.get_fact(EntriesFact, path=target.layout.weights("")):
         for name in host.get_fact(EntriesFact, path=target.layout.weights(owner)):
             repo = f"{owner}/{name}"

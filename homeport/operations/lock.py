@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 from paramiko import SSHException
 from pyinfra import host, state
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import StringCommand, operation
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import make_unix_command_for_host
@@ -22,7 +22,7 @@ from pyinfra.connectors.util import make_unix_command_for_host
 from .. import transport
 from ..facts.file import connector_arguments
 from ..facts.host import words
-from .file import Commands
+from .file import Commands, failure
 
 #: Seconds to wait for another run, longer than a dead one can hold the lock.
 WAIT = 60
@@ -51,7 +51,7 @@ def held(directory: str, python: str) -> Commands:
     except (EOFError, OSError, SSHException) as error:
         problem = f"{directory} cannot be locked against other runs ({error})"
     if problem:
-        yield StringCommand("echo", QuoteString(f"homeport: {problem}"), ">&2; exit 1")
+        yield failure(problem)
 
 
 def _take(directory: str, python: str) -> str | None:

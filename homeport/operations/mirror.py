@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote
 
 from pyinfra import host, state
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import operation
 
 from .. import mirroring, report
 from ..facts.host import MirrorAnswerFact
@@ -22,7 +22,7 @@ from ..serving import supervisor_python
 from ..target import Target
 from ..weights import HubWeights
 from . import file, hub, service
-from .file import Commands
+from .file import Commands, said_failure
 
 #: Seconds in which nginx has to be up, and for which another host's may be down: while it is
 #: started anew.
@@ -70,8 +70,7 @@ def answers(weights: list[HubWeights], endpoint: Endpoint, target: Target) -> Co
         "open": "serves without the token",
     }.get(found["state"], f"does not serve what it should: {found['detail']}")
     sentence = f"the mirror at {endpoint.url} {verdict}"
-    report.say(host, sentence)
-    yield StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
+    yield said_failure(sentence)
 
 
 @operation()
@@ -94,8 +93,7 @@ def reachable(weights: list[HubWeights], target: Target) -> Commands:
             f"the mirror at {url} is down, or cannot be reached from here ({found['detail']}). "
             f"{DEPLOY_MIRROR}; or set its fall_back, and the Hub is asked instead"
         )
-        report.say(host, sentence)
-        yield StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
+        yield said_failure(sentence)
 
 
 def _held(weights: list[HubWeights], target: Target) -> list[Held]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 from pyinfra import host, state
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import operation
 
 from .. import report
 from ..facts.host import AnswerFact, ClientAnswerFact, Machine
@@ -16,7 +16,7 @@ from ..facts.service import LastLogLines, RunningServiceFact
 from ..layout import Layout
 from ..model import Route
 from ..serving import Supervised
-from .file import Commands
+from .file import Commands, said_failure
 
 QUESTION = "Name the capital of France."
 
@@ -49,8 +49,7 @@ def answers(route: Route, python: str, token_path: str | None, supervised: Super
         ):
             host.log(f"  {line}")
         sentence = f"{route.alias} at {route.endpoint.url} {verdict(route, found)}"
-        report.say(host, sentence)
-        yield StringCommand("echo", QuoteString(f"homeport: {sentence}"), ">&2; exit 1")
+        yield said_failure(sentence)
         return
     report.say(
         host,

@@ -9,6 +9,7 @@ import pytest
 from ..conftest import missing
 from . import darwin
 from . import lab as labs
+from .gpu import Cluster, cluster_on
 from .lab import Lab
 
 
@@ -19,6 +20,13 @@ def lab() -> Iterator[Lab]:
         missing(obstacle)
     with labs.opened() as lab:
         yield lab
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Iterator[Cluster]:
+    """What GPU hosts of that lab need; before its first host is made."""
+    with cluster_on(lab) as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,7 @@ from ..serving import stack, tiny_model
 from ..serving.stack import VERSION
 from .host import Host
 from .lab import Lab
-from .network import CONTROLLER
-from .weights import ask, pin
+from .weights import hub_on, pin
 
 REPO = "team/tiny-glm"
 ALIAS = "claude-glm"
@@ -90,13 +89,7 @@ def cluster_on(lab: Lab) -> Iterator[Cluster]:
     found = lab.registries.pip
     found["find-links"] = f"{found.get('find-links', '')} {stack.wheels()}".strip()
     lab.binds.append(installed)
-    with lab.network.entered():
-        hub = Hub(listen=CONTROLLER)
-    with hub:
-        catalog = lab.project / "homeport" / "catalog.py"
-        catalog.write_text(catalog.read_text() + _MODEL)
-        ask(lab, hub.url)
-        (lab.project / "weights.lock.json").unlink(missing_ok=True)
+    with hub_on(lab, _MODEL) as hub:
         hub.commit(REPO, model())
         assert pin(lab).status == 0
         yield Cluster(lab, hub)

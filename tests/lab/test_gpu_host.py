@@ -7,7 +7,6 @@ import re
 import shlex
 import stat
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +19,8 @@ from homeport.model import Endpoint, Route, Token
 from .. import conftest
 from ..running import Run, wait_until
 from ..serving.stack import BROKEN, EMPTY, NEXT, VERSION
-from .gpu import ALIAS, CONTEXT, DIRECTORY, REPO, UNIT, Cluster, cluster_on, route
+from .gpu import ALIAS, CONTEXT, DIRECTORY, REPO, UNIT, Cluster, route
 from .host import Host
-from .lab import Lab
 
 URL = "http://127.0.0.1:8000"
 
@@ -38,12 +36,6 @@ PROOFS = [
     "without the token these answer too, so keep others from port 8000, by a firewall or a proxy: "
     "/invocations (answers like /v1), /tokenize, ",
 ]
-
-
-@pytest.fixture(scope="module")
-def cluster(lab: Lab) -> Iterator[Cluster]:
-    with cluster_on(lab) as cluster:
-        yield cluster
 
 
 class Gpu:

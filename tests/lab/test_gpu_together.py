@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ..running import Run, wait_until
 from ..serving.stack import BROKEN, VERSION
-from .gpu import ALIAS, DIRECTORY, UNIT, Cluster, cluster_on
+from .gpu import ALIAS, DIRECTORY, UNIT, Cluster
 from .host import Host
-from .lab import Lab
 
 #: Each host holds a layer. The CPU build splits a model so only where it goes through the compiler,
 #: which here is told to compile nothing.
@@ -20,12 +18,6 @@ SPLIT: dict[str, Any] = {
     "nodes": 2,
     "engine_arguments": ["--dtype", "float32", "-cc.mode=2", "-cc.backend=eager"],
 }
-
-
-@pytest.fixture(scope="module")
-def cluster(lab: Lab) -> Iterator[Cluster]:
-    with cluster_on(lab) as cluster:
-        yield cluster
 
 
 class Pair:

@@ -46,13 +46,14 @@ for name in [name for name in MODELS if name != "pulled"]:
 
 
 @contextmanager
-def hub_on(lab: Lab) -> Iterator[Hub]:
-    """A Hub that the hosts of `lab` reach, and that its project pulls from."""
+def hub_on(lab: Lab, models: str = _MODEL) -> Iterator[Hub]:
+    """A Hub that the hosts of `lab` reach, and that its project pulls from; `models` is added to
+    the project's catalog."""
     with lab.network.entered():
         hub = Hub(listen=CONTROLLER)
     with hub:
         catalog = lab.project / "homeport" / "catalog.py"
-        catalog.write_text(catalog.read_text() + _MODEL)
+        catalog.write_text(catalog.read_text() + models)
         ask(lab, hub.url)
         (lab.project / "weights.lock.json").unlink(missing_ok=True)
         yield hub
