@@ -4,9 +4,12 @@
 # and /model picker share. For each:
 #   model            a name of homeport/catalog.py                                   (required)
 #   host, port       where it is served; localhost means "on the machine itself"     (required)
-#   context          tokens the server holds, and the client is told         (default: catalog)
+#   context          tokens the server holds, and the client is told   (default: catalog; on a
+#                    laptop more, where its memory allows the best quant and more)
 #   max_output       tokens of one answer, at most                           (default: catalog)
 #   label, description   what the /model picker shows                        (default: catalog)
+#   quants           of a laptop's model, those that a machine may get   (default: all; a mirror
+#                    holds them, and `quant` in laptops.py chooses one)
 #   weights          a GGUF file that is on the laptop already, ~/ is the user's home; without,
 #                    the model's own are pulled, at the commit that weights.lock.json pins
 #   token_env        a variable, set where pyinfra runs, that holds the token

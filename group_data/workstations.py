@@ -19,6 +19,48 @@ claude_settings = {
     "disableAutoMode": "disable",
 }
 
+# What Claude Code may do with a model that is not safety-aligned, such as claude-fable5's: it stands
+# in the settings file of such a route (and in no other session), and no other settings file takes
+# it back. Measured with Claude Code 2.1.330; {} means none.
+guardrails = {
+    "permissions": {
+        "defaultMode": "default",
+        "disableBypassPermissionsMode": "disable",  # no --dangerously-skip-permissions
+        # Writing outside of the project is refused: "ask there only" is no rule that there is.
+        "blockWritesOutsideWorkingDirectories": True,
+        # What runs code; also where other settings allow it.
+        "ask": ["Bash", "Monitor", "PowerShell", "Workflow", "mcp__*"],
+        "deny": [
+            # The network, but for commands, which are asked about.
+            "WebFetch",
+            "WebSearch",
+            # Secrets, for whichever tool would read or write them. // is the root, ~ the home.
+            "Read(~/.ssh/**)",
+            "Read(~/.aws/**)",
+            "Read(~/.gnupg/**)",
+            "Read(~/.kube/**)",
+            "Read(~/.netrc)",
+            "Read(~/.docker/config.json)",
+            "Read(~/.config/gh/**)",
+            "Read(~/.config/gcloud/**)",
+            "Read(~/.git-credentials)",
+            "Read(~/.npmrc)",
+            "Read(~/.pypirc)",
+            "Read(~/.claude/.credentials.json)",
+            "Read(~/.claude.json)",
+            "Read(~/.homeport/routes/**)",
+            "Read(//**/.env)",
+            "Read(//**/.env.*)",
+            "Read(//**/*.pem)",
+            "Read(//**/id_rsa*)",
+            "Read(//**/id_ed25519*)",
+            "Read(//**/id_ecdsa*)",
+        ],
+    },
+    # Else a sandbox in other settings answers for the user.
+    "sandbox": {"autoAllowBashIfSandboxed": False},
+}
+
 # Put the use-scripts on the PATH, by one marked line in the shell's start-up files.
 add_to_path = True
 

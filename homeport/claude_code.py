@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .merge import merge
 from .model import Route
 
 #: The `env` block of any settings file beats the shell, and `--settings FILE` beats the others;
@@ -73,10 +74,14 @@ VARIABLES: tuple[str, ...] = (
 )
 
 
-def route_settings(route: Route) -> dict[str, Any]:
-    """The settings file of one route, for `claude --settings`. Holds its token: mode 0600."""
+def route_settings(route: Route, guardrails: dict[str, Any]) -> dict[str, Any]:
+    """The settings file of one route, for `claude --settings`. Holds its token: mode 0600.
+
+    `guardrails` are settings that are added where the model is not safety-aligned.
+    """
+    added = {} if route.model.aligned else guardrails
     return {
-        **NEUTRAL_SETTINGS,
+        **merge(NEUTRAL_SETTINGS, added).document,
         "env": environment(route),
         # Only names that this endpoint serves: llama.cpp answers any other name without a word.
         "modelPicker": {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from .errors import SettingsError
-from .recipe import Recipe
+from .recipe import LaptopRecipe, Recipe
 from .weights import Weights
 
 #: Tokens. The smallest context in which the real client can work: its first request alone is
@@ -79,7 +79,8 @@ class Model:
 
     `context` is the number of tokens the server is told to hold, and so what the client is told;
     `max_output` the most tokens of one answer. Contexts below `smallest_context` are refused.
-    `recipe` is how a GPU host serves it, None where none does.
+    `recipe` is how a GPU host serves it, and `laptop` how a laptop does, None where none does. One
+    that is not `aligned` was not trained to refuse what does harm.
     """
 
     alias: str
@@ -92,6 +93,8 @@ class Model:
     smallest_context: int = WORK_CONTEXT
     sampling: Sampling | None = None
     recipe: Recipe | None = None
+    laptop: LaptopRecipe | None = None
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         self._check_alias()

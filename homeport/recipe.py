@@ -1,4 +1,4 @@
-"""How a model is served on GPUs, whatever the engine. Pure.
+"""How a model is served: on GPUs, whatever the engine, and on laptops. Pure.
 
 The catalog says what is known to work for a model; `serving` in group_data/gpu_hosts.py changes it.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from .errors import Kinds, SettingsError, check_keys
+from .memory import Footprint, Quant
 
 #: What a user may change of a recipe, and its type.
 RECIPE_KEYS: dict[str, Kinds] = {
@@ -24,6 +26,32 @@ RECIPE_KEYS: dict[str, Kinds] = {
     "max_num_seqs": (int, type(None)),
     "gpu_memory_utilization": float,
 }
+
+
+@dataclass(frozen=True)
+class LaptopRecipe:
+    """How laptops serve it, by llama.cpp, of which `build` is the oldest that loads it.
+
+    It is to be had in `quants`; which one, and which of the `contexts`, is for each machine's
+    memory to say, as it takes that `footprint` besides. Without quants there is nothing to choose.
+    Without `tools` the model is too small to call any.
+    """
+
+    build: int
+    quants: tuple[Quant, ...] = ()
+    contexts: tuple[int, ...] = ()
+    footprint: Footprint | None = None
+    tools: bool = True
+
+    def quant(self, name: str) -> Quant:
+        """The quant of that name; raises `SettingsError`."""
+        for quant in self.quants:
+            if quant.name == name:
+                return quant
+        known = [quant.name for quant in self.quants]
+        close = get_close_matches(name.upper(), known, n=1)
+        fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known) or 'none'}"
+        raise SettingsError("quant", name, "the model is not to be had in it", fix)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ SYSTEM_UNITS = "/etc/systemd/system"
 #: systemctl --user and loginctl need it, and a session without a login lacks it.
 RUNTIME_DIR = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; '
 
+#: How much a laptop's server steps back for what its user does. On a Mac it is no "Background"
+#: process: that has the slow cores only, and 11 tokens/s instead of 87 (measured by others on an
+#: M4 Max, dryvist/nix-ai issue 916).
+_NICE = 5
+
 #: Seconds after which a service that is `once` and failed is started again.
 RETRY_AFTER = 60
 
@@ -51,7 +56,8 @@ class Service:
 
     One that is `once` ends when its work is done: it is started again only after a failure (a
     status of 2 is final), and at the next boot. `credential` is the path of a file with secrets;
-    systemd hands it over under its own name (systemd.exec(5), LoadCredential).
+    systemd hands it over under its own name (systemd.exec(5), LoadCredential). A `wrapper` is the
+    start of a command that replaces itself by `command`.
 
     The rest is for services of the machine only: the `user` that they run as, their `environment`,
     a file with more of it that is secret, what they may write to, `cache`, a directory under
@@ -66,6 +72,7 @@ class Service:
     inputs: tuple[str, ...] = ()
     once: bool = False
     credential: str | None = None
+    wrapper: tuple[str, ...] = ()
     user: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
     secrets: str | None = None
@@ -75,10 +82,15 @@ class Service:
 
     @property
     def digest(self) -> str:
-        parts: list[object] = [self.command, self.inputs, self.log]
+        parts: list[object] = [self.launched, self.inputs, self.log]
         if self.user:
             parts += [self.user, self.environment]
         return digest(json.dumps(parts))
+
+    @property
+    def launched(self) -> tuple[str, ...]:
+        """What its manager starts."""
+        return (*self.wrapper, *self.command)
 
     @property
     def identity(self) -> str:
@@ -94,31 +106,32 @@ class Service:
         """The name of its systemd unit."""
         return f"{self.name}.service"
 
-    def start_command(self, manager: Manager, definition: str, python: str) -> str:
-        """What a person types to have it run; `python` is the one that has supervisord."""
-        match manager:
-            case Manager.LAUNCHD:
-                return f"launchctl kickstart -k gui/$(id -u)/{self.name}"
-            case Manager.SYSTEMD | Manager.SYSTEM:
-                return f"{systemctl(manager, by_hand=True)} restart {self.unit}"
-            case Manager.SUPERVISORD:
-                return f"{shlex.quote(python)} {SUPERVISORD} {shlex.quote(definition)}"
-
     def plist(self) -> bytes:
         """Its launchd agent."""
         return plistlib.dumps(
             {
                 "Label": self.name,
-                "ProgramArguments": list(self.command),
+                "ProgramArguments": list(self.launched),
                 "EnvironmentVariables": {IDENTITY_VARIABLE: self.identity},
                 "RunAtLoad": True,
                 "KeepAlive": {"SuccessfulExit": False} if self.once else True,
                 "ThrottleInterval": RETRY_AFTER if self.once else 10,
-                "ProcessType": "Background",
+                **({"ProcessType": "Background"} if self.once else {"Nice": _NICE}),
                 "StandardOutPath": self.log,
                 "StandardErrorPath": self.log,
             }
         )
+
+
+def start_command(name: str, manager: Manager, definition: str, python: str) -> str:
+    """What a person types to have the service `name` run; `python` is the one with supervisord."""
+    match manager:
+        case Manager.LAUNCHD:
+            return f"launchctl kickstart -k gui/$(id -u)/{name}"
+        case Manager.SYSTEMD | Manager.SYSTEM:
+            return f"{systemctl(manager, by_hand=True)} restart {name}.service"
+        case Manager.SUPERVISORD:
+            return f"{shlex.quote(python)} {SUPERVISORD} {shlex.quote(definition)}"
 
 
 def definition_path(name: str, manager: Manager, layout: Layout) -> str:

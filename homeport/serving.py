@@ -11,35 +11,76 @@ from . import ROOT
 from .engines import llama_cpp
 from .engines.llama_cpp import LlamaServer
 from .facts.file import EntriesFact, SizeAndTimeFact
-from .facts.host import HelpFact
+from .facts.llama import HelpFact
 from .facts.service import LaunchdLabelsFact
+from .laptop_settings import Engine
 from .layout import expand
 from .model import Route
 from .operations.python_env import Environment
-from .service import Manager, Service, definition_path, digest, sealed, wanted_by
-from .settings import Engine
+from .service import (
+    Manager,
+    Service,
+    definition_path,
+    digest,
+    sealed,
+    start_command,
+    wanted_by,
+)
 from .target import Target
 from .weights import FileWeights, HubWeights, PackagedWeights
 
-#: The server program of the engine "xllamacpp".
+#: The server program of the engine "xllamacpp", and what starts any of them.
 PROGRAM = Path(__file__).resolve().parent / "remote" / "serve_llama.py"
+STARTER = PROGRAM.with_name("serve.sh")
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """A service, what supervises it, and the path of its definition; `start_command` is what a
-    person types to have it run."""
+    """A service, what supervises it, and the path of its definition."""
 
     service: Service
     manager: Manager
     definition: str
-    start_command: str
+
+
+def llama_server(target: Target) -> str | None:
+    """The path of the llama-server that this host serves with, None where it is the wheel.
+
+    Homebrew's is the one for a Mac, and for a Linux user who has Homebrew, who is not root: brew
+    refuses to work for root.
+    """
+    machine, settings = target.machine, target.settings.laptop
+    if settings and settings.program:
+        return expand(settings.program, machine.home)
+    engine = settings.engine if settings else None
+    if engine is None:
+        has_brew = machine.brew and machine.user != "root"
+        engine = Engine.HOMEBREW if machine.kernel == "Darwin" or has_brew else Engine.XLLAMACPP
+    if engine == Engine.XLLAMACPP:
+        return None
+    return f"{brew_prefix(target)}/bin/llama-server"
+
+
+def by_homebrew(target: Target) -> bool:
+    """Whether that program is Homebrew's to install."""
+    settings = target.settings.laptop
+    return bool(llama_server(target)) and not (settings and settings.program)
+
+
+def brew_prefix(target: Target) -> str:
+    """Where Homebrew is, or goes: its installer has one place for each kind of machine."""
+    machine = target.machine
+    if machine.brew:
+        return machine.brew.removesuffix("/bin/brew")
+    if machine.kernel != "Darwin":
+        return "/home/linuxbrew/.linuxbrew"
+    return "/opt/homebrew" if machine.arch == "arm64" else "/usr/local"
 
 
 def environment(target: Target) -> Environment:
     """The packages that this host needs to serve its routes."""
     locks = []
-    if target.settings.serves and target.settings.engine is Engine.XLLAMACPP:
+    if target.settings.serves and not llama_server(target):
         locks.append("requirements-engine.txt")
         if not target.machine.openmp:
             locks.append("requirements-openmp.txt")
@@ -57,36 +98,76 @@ def server_token(route: Route, target: Target) -> str | None:
     return target.layout.server_token(route) if route.endpoint.token else None
 
 
+def template_path(target: Target) -> str | None:
+    """The path of the chat template that replaces the models' own."""
+    settings = target.settings.laptop
+    replaced = settings and settings.chat_template is not None
+    return target.layout.path("lib", "chat-template.jinja") if replaced else None
+
+
 def supervised(route: Route, target: Target) -> Supervised:
-    """The service that serves `route`."""
-    machine, layout = target.machine, target.layout
+    """The service that serves `route`. Asks the program that is there, so not before it is."""
+    layout, settings = target.layout, target.settings.laptop
     server = LlamaServer(
         route=route,
         model_path=_model_path(route, target),
         token_path=server_token(route, target),
+        template_path=template_path(target),
+        choice=target.choices.get(route.alias),
     )
     inputs = [_weights_version(route, target)]
     if route.endpoint.token:
         inputs.append(sealed(route.endpoint.token.value))
-    if target.settings.engine is Engine.XLLAMACPP:
+    if settings and settings.chat_template is not None:
+        inputs.append(digest(settings.chat_template.decode(errors="replace")))
+    if path := llama_server(target):
+        program = [path]
+        flags = llama_cpp.flags_in_help(host.get_fact(HelpFact, program=path))
+        inputs.append(host.get_fact(SizeAndTimeFact, path=path) or "")
+    else:
         program = [environment(target).python, layout.path("lib", PROGRAM.name)]
         flags = llama_cpp.NEWEST_FLAGS
         inputs.append(digest(PROGRAM.read_text()))
-    else:
-        program = [machine.llama_server or "llama-server"]
-        flags = llama_cpp.flags_in_help(host.get_fact(HelpFact, program=program[0]))
-        inputs.append(host.get_fact(SizeAndTimeFact, path=program[0]) or "")
     service = Service(
-        name=f"{layout.services}{route.alias}",
+        name=_service_name(route, target),
         owner=layout.owner,
         description=f"{route.alias}: {route.model.label}",
         command=(*program, *server.command_line(flags)),
+        wrapper=_wrapper(route, target),
         log=layout.log(route),
         inputs=tuple(inputs),
     )
-    definition = definition_path(service.name, machine.manager, layout)
-    start = service.start_command(machine.manager, definition, supervisor_python(target))
-    return Supervised(service, machine.manager, definition, start)
+    return Supervised(service, target.machine.manager, definition(route, target))
+
+
+def _wrapper(route: Route, target: Target) -> tuple[str, ...]:
+    """What starts the server: nothing, where its manager sees to its log and to the rest."""
+    settings, layout = target.settings.laptop, target.layout
+    power = "always" if not settings or settings.on_battery else "on-mains"
+    rotates = target.machine.manager is Manager.LAUNCHD  # the others do that themselves
+    if power == "always" and not rotates:
+        return ()
+    log = layout.log(route) if rotates else "-"
+    return ("/bin/sh", layout.path("lib", STARTER.name), power, log)
+
+
+def definition(route: Route, target: Target) -> str:
+    """Where the definition of the service of `route` stands."""
+    return definition_path(_service_name(route, target), target.machine.manager, target.layout)
+
+
+def start_by_hand(route: Route, target: Target) -> str:
+    """What a person types to have `route` served."""
+    return start_command(
+        _service_name(route, target),
+        target.machine.manager,
+        definition(route, target),
+        supervisor_python(target),
+    )
+
+
+def _service_name(route: Route, target: Target) -> str:
+    return f"{target.layout.services}{route.alias}"
 
 
 @dataclass(frozen=True)

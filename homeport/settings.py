@@ -11,16 +11,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from enum import StrEnum
 from typing import Any
 
-from . import gpu_settings, pins, tokens
+from . import gpu_settings, laptop_settings, pins, tokens
 from .catalog import MODELS
 from .claude_code import NEUTRAL_SETTINGS
 from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
 from .gpu_settings import GPU_KEYS, GpuSettings, Peer
+from .laptop_settings import LAPTOP_KEYS, LaptopSettings
 from .model import Endpoint, Model, Route, check_served_together
 from .pins import Pin
+from .recipe import LaptopRecipe
 from .sources import HUB_KEYS, Source, source
 from .weights import FileWeights, HubWeights, together
 
@@ -47,10 +48,11 @@ KEYS: dict[str, Kinds] = {
     "mirrored": (list, type(None)),
     "keep_previous_weights": bool,
     "serve": list,
-    "engine": str,
+    **LAPTOP_KEYS,
     **GPU_KEYS,
     "use": (list, type(None)),
     "claude_settings": dict,
+    "guardrails": dict,
     "add_to_path": bool,
     "show_answer": bool,
 }
@@ -64,19 +66,13 @@ ROUTE_KEYS: dict[str, Kinds] = {
     "max_output": int,
     "label": str,
     "description": str,
+    "quants": list,
     "weights": str,
     "token_env": str,
     "token_file": str,
     "tls": bool,
     "open_to_network": bool,
 }
-
-
-class Engine(StrEnum):
-    """What serves a laptop's model."""
-
-    XLLAMACPP = "xllamacpp"  # the pinned PyPI wheel of llama.cpp
-    LLAMA_SERVER = "llama-server"  # the program that is on the machine
 
 
 @dataclass(frozen=True)
@@ -97,9 +93,9 @@ class HostData:
 class HostSettings:
     """All that homeport wants of one host: the routes it `serves`, those it `uses`, and those whose
     weights it holds for others (`mirrors`), who find them at `serves_mirror`; None where it is no
-    mirror. `source` is where it pulls weights from; `engine` is a laptop's, `gpu` what a GPU host
-    serves, None where it is to be taken away. `of_machine`: all is root's, and its services are the
-    machine's."""
+    mirror. `source` is where it pulls weights from; `laptop` is for one, None elsewhere, and `gpu`
+    what a GPU host serves, None where it is to be taken away. `of_machine`: all is root's, and its
+    services are the machine's. `guardrails` are for models that are not safety-aligned."""
 
     directory: str
     serves: tuple[Route, ...]
@@ -107,10 +103,11 @@ class HostSettings:
     mirrors: tuple[Route, ...]
     serves_mirror: Endpoint | None
     source: Source
-    engine: Engine
+    laptop: LaptopSettings | None
     gpu: GpuSettings | None
     of_machine: bool
     claude_settings: dict[str, Any]
+    guardrails: dict[str, Any]
     add_to_path: bool
     show_answer: bool
 
@@ -128,17 +125,19 @@ def of(host: HostData) -> HostSettings:
     found = source(host.values, host.origin)
     mirror = _serves_mirror(host, found.mirror, serves)
     gpu = _gpu(host, serves)
+    uses = _used(host, routes, serves)
     return HostSettings(
         directory=_directory(host),
         serves=serves,
-        uses=_used(host, routes, serves),
+        uses=uses,
         mirrors=_mirrored(host, routes),
         serves_mirror=mirror,
         source=replace(found, mirror=None) if mirror else found,  # itself it asks the Hub
-        engine=_engine(host),
+        laptop=_laptop(host, serves),
         gpu=gpu,
         of_machine="gpu_hosts" in host.groups,
-        claude_settings=_claude_settings(host),
+        claude_settings=_json(host, "claude_settings", NEUTRAL_SETTINGS),
+        guardrails=_guardrails(host, uses),
         add_to_path=host.values.get("add_to_path", True),
         show_answer=host.values.get("show_answer", False),
     )
@@ -149,12 +148,19 @@ def check_pins(host: HostData, settings: HostSettings) -> None:
     for route in (*settings.serves, *settings.mirrors):
         weights = route.model.weights
         if isinstance(weights, HubWeights):
-            by_llama_cpp = "laptops" in host.groups and route in settings.serves
+            by_llama_cpp = settings.laptop and route in settings.serves
             try:
-                _ = weights.gguf if by_llama_cpp else weights.pinned
+                for one in _of_quants(route, weights) if by_llama_cpp else [weights]:
+                    _ = one.gguf if by_llama_cpp else one.pinned
                 weights.check_shards()
             except SettingsError as error:
                 raise error.inside(f"{host.origin('routes')}: routes[{route.alias!r}].") from None
+
+
+def _of_quants(route: Route, weights: HubWeights) -> list[HubWeights]:
+    """The weights that a laptop may have to pull, one for each quant."""
+    quants = route.model.laptop.quants if route.model.laptop else ()
+    return [replace(weights, files=(quant.file,)) for quant in quants] or [weights]
 
 
 def check_mirror(hosts: Mapping[str, HostSettings]) -> None:
@@ -269,11 +275,33 @@ def _model(alias: str, spec: dict[str, Any], pinned: dict[str, Pin]) -> Model:
     changes: dict[str, Any] = {
         key: spec[key] for key in ("context", "max_output", "label", "description") if key in spec
     }
+    laptop = model.laptop
+    if laptop and "context" in spec:
+        laptop = replace(laptop, contexts=(spec["context"],))
+    if "quants" in spec:
+        laptop = _some_quants(laptop, spec["quants"])
     if "weights" in spec:
         changes["weights"] = FileWeights(spec["weights"])
     elif isinstance(model.weights, HubWeights):
-        changes["weights"] = replace(model.weights, pin=pinned.get(model.weights.repo))
-    return replace(model, alias=alias, **changes)
+        weights = replace(model.weights, pin=pinned.get(model.weights.repo))
+        if laptop and laptop.quants:
+            weights = replace(weights, files=tuple(quant.file for quant in laptop.quants))
+        changes["weights"] = weights
+    return replace(model, alias=alias, laptop=laptop, **changes)
+
+
+def _some_quants(laptop: LaptopRecipe | None, names: list[Any]) -> LaptopRecipe:
+    if not laptop or not laptop.quants or not names:
+        raise SettingsError(
+            "quants",
+            names,
+            "there is nothing to choose from",
+            "Leave it out",
+        )
+    try:
+        return replace(laptop, quants=tuple(laptop.quant(str(name)) for name in names))
+    except SettingsError as error:
+        raise SettingsError("quants", error.value, error.problem, error.fix) from None
 
 
 def _endpoint(alias: str, spec: dict[str, Any]) -> Endpoint:
@@ -404,15 +432,28 @@ def _directory(host: HostData) -> str:
     return directory
 
 
-def _claude_settings(host: HostData) -> dict[str, Any]:
-    settings: dict[str, Any] = host.values.get("claude_settings", NEUTRAL_SETTINGS)
+def _json(host: HostData, key: str, default: dict[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = host.values.get(key, default)
     try:
         json.dumps(settings, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise _error(
-            host, "claude_settings", f"it cannot be written as JSON ({error})", "Use plain values"
+            host, key, f"it cannot be written as JSON ({error})", "Use plain values"
         ) from None
     return settings
+
+
+def _guardrails(host: HostData, uses: tuple[Route, ...]) -> dict[str, Any]:
+    """What keeps a model in bounds that was not trained to stay there by itself."""
+    for route in uses:
+        if not route.model.aligned and "guardrails" not in host.values and not host.removing:
+            raise SettingsError(
+                "group_data/workstations.py: guardrails",
+                None,
+                f"{route.model.label} is not safety-aligned, and nothing says what it may not do",
+                "Restore it (git checkout group_data/workstations.py), or write {} to have none",
+            )
+    return _json(host, "guardrails", {})
 
 
 def _gpu(host: HostData, serves: tuple[Route, ...]) -> GpuSettings | None:
@@ -422,15 +463,10 @@ def _gpu(host: HostData, serves: tuple[Route, ...]) -> GpuSettings | None:
     return gpu_settings.of(own, host.fleet or (own,), serves)
 
 
-def _engine(host: HostData) -> Engine:
-    if "gpu_hosts" in host.groups:
-        return Engine.XLLAMACPP  # of no laptop
-    value = host.values.get("engine", Engine.XLLAMACPP)
-    try:
-        return Engine(value)
-    except ValueError:
-        known = ", ".join(Engine)
-        raise _error(host, "engine", "there is no such engine", f"Known are {known}") from None
+def _laptop(host: HostData, serves: tuple[Route, ...]) -> LaptopSettings | None:
+    if "laptops" not in host.groups or host.removing:
+        return None
+    return laptop_settings.of(host.values, host.origin, serves)
 
 
 def _error(host: HostData, key: str, problem: str, fix: str) -> SettingsError:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pyinfra import logger, state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
-from . import report
+from . import fitting, report
 from . import settings as group_data
+from .errors import SettingsError
 from .facts.file import EntriesFact, UnwritableFact
 from .facts.host import Machine, MachineFact
-from .layout import Layout
+from .facts.llama import CardFact
+from .layout import Layout, expand
+from .memory import Choice, Kind, Memory
 from .preflight import host_data
 from .service import Manager
 from .settings import HostSettings
@@ -28,11 +31,14 @@ _NOT_SEEN = "this host could not be looked at, its lines above say why. Nothing 
 
 @dataclass(frozen=True)
 class Target:
-    """What every role is given."""
+    """What every role is given: `settings` as they fit the machine, by the `choices` of a quant
+    for each alias. `too_large` says of each route that was left out why it was."""
 
     settings: HostSettings
     machine: Machine
     layout: Layout
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    too_large: tuple[str, ...] = ()
 
     @property
     def python(self) -> str:
@@ -59,7 +65,31 @@ def current() -> Target | None:
         return None
     if settings.of_machine:
         machine = replace(machine, manager=Manager.SYSTEM)
-    return Target(settings, machine, Layout.under(machine.home, settings.directory))
+    layout = Layout.under(machine.home, settings.directory)
+    try:
+        found = fitting.fitted(settings, _memories(settings, machine))
+    except SettingsError as error:
+        _fail([str(error)])
+        return None
+    for alias, choice in found.choices.items():
+        host.log(f"{alias}: {choice}")
+    for sentence in found.too_large:
+        host.log_styled(sentence, fg="yellow", log_func=logger.warning)
+    return Target(found.settings, machine, layout, found.choices, found.too_large)
+
+
+def _memories(settings: HostSettings, machine: Machine) -> tuple[Memory, ...]:
+    """Where a model may be on a laptop, the best first. A graphics card counts where the user
+    names a program that can use it: Homebrew's for Linux and the wheel compute on the CPU."""
+    if machine.kernel == "Darwin" and machine.arch == "arm64":
+        return (Memory(Kind.UNIFIED, machine.memory, machine.memory),)
+    ram = Memory(Kind.RAM, machine.memory, machine.memory)
+    program = settings.laptop.program if settings.laptop else None
+    if program and machine.kernel != "Darwin":
+        path = expand(program, machine.home)
+        if card := ctx_host.get().get_fact(CardFact, program=path):
+            return (Memory(Kind.CARD, card, machine.memory), ram)
+    return (ram,)
 
 
 def fit(target: Target, *checks: Callable[[Target], list[str]]) -> bool:

@@ -3,7 +3,7 @@
 A name that starts with @fake/ is a host that pyinfra only pretends to have, so that
 `pyinfra inventory/prod.py deploy.py --dry` shows the plan and touches nothing. Write the names
 of your own hosts instead. A host's own data may override anything in group_data/:
-("laptop-02", {"ssh_user": "anna", "engine": "llama-server"}).
+("laptop-02", {"ssh_user": "anna", "quant": "Q4_K_M"}).
 """
 
 gpu_hosts = ["@fake/glm-host"]

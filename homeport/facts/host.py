@@ -28,12 +28,15 @@ PATH="$PATH:{EXTRA_PATH}"
 export XDG_RUNTIME_DIR="${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}"
 echo "home=$HOME"
 echo "kernel=$(uname -s)"
+echo "arch=$(uname -m)"
 echo "user=$(id -un)"
 if [ "$(uname -s)" = Darwin ]; then
   echo manager=launchd
   launchctl print "gui/$(id -u)" >/dev/null 2>&1 && echo at_screen=yes
+  echo "memory=$(sysctl -n hw.memsize)"
 elif systemctl --user show-environment >/dev/null 2>&1; then echo manager=systemd
 else echo manager=supervisord; fi
+[ ! -r /proc/meminfo ] || sed -n 's/^MemTotal: *\\([0-9]*\\) kB/memory_kib=\\1/p' /proc/meminfo
 linger=$(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)
 if [ "$linger" = yes ]; then echo lingering=on
 elif [ "$(id -u)" = 0 ] || busctl --system list 2>/dev/null | grep -q org.freedesktop.PolicyKit1
@@ -52,7 +55,8 @@ done
 case $directory in "~/"*) directory=$HOME/${{directory#??}} ;; esac
 while [ ! -d "$directory" ]; do directory=$(dirname "$directory"); done
 echo "free_kib=$(df -Pk "$directory" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
-server=$(command -v llama-server) && echo "llama_server=$server"
+brew=$(command -v brew) && echo "brew=$brew" \\
+  && [ -w "${{brew%/bin/brew}}/bin" ] && echo brew_is_ours=yes
 claude=$(PATH="$HOME/.local/bin:$PATH"; command -v claude) && echo "claude=$claude"
 true
 """
@@ -72,11 +76,15 @@ class Machine:
 
     `free` is in bytes, where homeport goes; `openmp` is whether libgomp is there, which the
     engine's wheel links to and does not bring; `at_screen` is whether the user of a Mac is logged
-    in there, which launchd wants.
+    in there, which launchd wants. `memory` is in bytes, `arch` as uname says it; `brew` is
+    Homebrew's program, None where there is none, and `brew_is_ours` whether this user may install
+    with it.
     """
 
     home: str
     kernel: str
+    arch: str
+    memory: int
     user: str
     manager: Manager
     free: int
@@ -86,7 +94,8 @@ class Machine:
     openmp: bool
     lingering: Lingering
     at_screen: bool
-    llama_server: str | None
+    brew: str | None
+    brew_is_ours: bool
     claude: str | None
 
 
@@ -104,6 +113,8 @@ class MachineFact(FactBase[Machine]):
             return Machine(
                 home=found["home"],
                 kernel=found["kernel"],
+                arch=found["arch"],
+                memory=int(found.get("memory") or int(found["memory_kib"]) * 1024),
                 user=found["user"],
                 manager=Manager(found["manager"]),
                 free=int(found["free_kib"]) * 1024,
@@ -113,7 +124,8 @@ class MachineFact(FactBase[Machine]):
                 openmp=found.get("openmp") == "yes",
                 lingering=Lingering(found.get("lingering", "off")),
                 at_screen=found.get("at_screen") == "yes",
-                llama_server=found.get("llama_server"),
+                brew=found.get("brew"),
+                brew_is_ours=found.get("brew_is_ours") == "yes",
                 claude=found.get("claude"),
             )
         except (KeyError, ValueError) as error:
@@ -173,17 +185,6 @@ class ClientAnswerFact(FactBase[str]):
     @staticmethod
     def default() -> str:
         return "said nothing"
-
-
-class HelpFact(FactBase[str]):
-    """What a program prints for --help."""
-
-    def command(self, program: str) -> StringCommand:
-        return StringCommand(QuoteString(program), "--help", "2>&1", "||", "true")
-
-    @staticmethod
-    def default() -> str:
-        return ""
 
 
 def python_version(machine: Machine) -> str:

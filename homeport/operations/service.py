@@ -10,6 +10,7 @@ from ..facts.file import FileStateFact
 from ..facts.host import Lingering
 from ..facts.service import FIND_SUPERVISORD, RunningServiceFact
 from ..layout import Layout
+from ..model import Route
 from ..service import (
     IDENTITY_VARIABLE,
     RUNTIME_DIR,
@@ -19,7 +20,7 @@ from ..service import (
     identity_start,
     systemctl,
 )
-from ..serving import Deployed, deployed
+from ..serving import Deployed, deployed, supervised, supervisor_python
 from ..target import Target
 from . import file
 from .file import Commands, leftovers
@@ -86,6 +87,16 @@ def in_place(service: Service, manager: Manager, definition: str, python: str) -
     yield from file.write._inner(path=definition, content=content)
     yield from converged._inner(
         service=service, manager=manager, definition=definition, python=python
+    )
+
+
+@operation()
+def served(route: Route, target: Target) -> Commands:
+    """Have `route` served by this laptop. What it is started with depends on the program that is
+    there, so it is found out when it comes to that."""
+    wanted = supervised(route, target)
+    yield from in_place(
+        wanted.service, wanted.manager, wanted.definition, supervisor_python(target)
     )
 
 

@@ -1,4 +1,4 @@
-"""Proof at the end of a deploy: the alias is asked a real question, and answers."""
+"""Proof at the end of a deploy: a laptop's alias is asked real questions, and answers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,33 @@ from pyinfra import host, state
 from pyinfra.api import operation
 
 from .. import report
+from ..engines import llama_cpp, meaningful
+from ..facts.engine import TextFact
 from ..facts.host import AnswerFact, ClientAnswerFact, Machine
 from ..facts.service import LastLogLines, RunningServiceFact
 from ..layout import Layout
 from ..model import Route
-from ..serving import Supervised
+from ..serving import Supervised, server_token, supervised
+from ..target import Target
+from . import file
 from .file import Commands, said_failure
 
 QUESTION = "Name the capital of France."
 
-#: Tokens and seconds allowed for the answer; a slow laptop reads the question at 20 tokens/s.
+#: Tokens and seconds allowed for an answer; a slow laptop reads at 10 tokens/s, and the longest
+#: question has 1,100.
 _ANSWER_TOKENS = 64
 _ANSWER_TIMEOUT = 120
+_PROOF_TOKENS = 512
+_PROOF_TIMEOUT = 300
+
+#: How often all that has to be proven is tried, before it is believed not to work: a model of a
+#: laptop's size does not always call a tool.
+_TRIES = 3
+
+#: Lines of a log that are read, and of them shown, where a server does not stay up.
+_LOG_LINES = 200
+_SHOWN_LINES = 8
 
 #: Seconds a laptop may take to load its model, and between two lines that say it still does.
 _LOAD_TIMEOUT = 900
@@ -35,26 +50,45 @@ _GONE_FOR = 20
 
 
 @operation()
-def answers(route: Route, python: str, token_path: str | None, supervised: Supervised) -> Commands:
+def answers(route: Route, target: Target) -> Commands:
     """Wait until `route` is served, ask it, and report the answer; fail with the cause in words.
 
-    Changes nothing, and so does nothing until the run executes.
+    A server that was started anew since it was last proven is tried in all that Claude Code needs
+    of it, and that is noted. Does nothing until the run executes.
     """
     if not state.is_executing:
         return
-    found = _wait(route, python, token_path, supervised)
-    if found["state"] != "answered":
-        for line in host.get_fact(
-            LastLogLines, service=supervised.service, manager=supervised.manager, count=8
-        ):
-            host.log(f"  {line}")
-        sentence = f"{route.alias} at {route.endpoint.url} {verdict(route, found)}"
-        yield said_failure(sentence)
+    wanted = supervised(route, target)
+    token_path = server_token(route, target)
+    found = _wait(route, target.python, token_path, wanted)
+    where = f"{route.alias} at {route.endpoint.url}"
+    if found["state"] == "waiting":
+        report.say(
+            host,
+            f"{route.alias} waits for mains power (on_battery = False). To have it now plug in, or "
+            "set on_battery = True",
+        )
         return
+    if found["state"] != "answered":
+        yield said_failure(f"{where} {_cause(route, found, wanted)}")
+        return
+    mark = target.layout.path("state", f"{route.alias}.proven")
+    identity = f"{wanted.service.identity}\n"
+    proofs: list[str] = []
+    if host.get_fact(TextFact, path=mark) != identity:
+        tried = _tried(route, target.python, token_path)
+        if failed := [one for one in tried if not one[0]]:
+            said = "; ".join(_failed(what, detail) for _, what, detail in failed)
+            yield said_failure(f"{where} is up and does not serve Claude Code: {said}")
+            return
+        proofs = [what for _, what, _ in tried]
+        yield from file.write._inner(path=mark, content=identity.encode(), mode="600")
+    choice = target.choices.get(route.alias)
     report.say(
         host,
-        f"{route.alias} ({route.model.label}, {route.model.context:,} tokens) answers at "
-        f"{route.endpoint.url}: {found['seconds']} s, {found['tokens_per_second']} tokens/s",
+        f"{route.alias} ({route.model.label}{f' {choice.quant.name}' if choice else ''}, "
+        f"{route.model.context:,} tokens) answers at {route.endpoint.url}: {found['seconds']} s, "
+        f"{found['tokens_per_second']} tokens/s{'; it ' if proofs else ''}{', '.join(proofs)}",
     )
     host.connector_data[_key(route)] = found
 
@@ -122,6 +156,8 @@ def _wait(route: Route, python: str, token_path: str | None, supervised: Supervi
             gone_since = None
             if pid not in pids:
                 pids.append(pid)
+        if found["state"] == "refused" and _waits_for_mains(supervised):
+            return {"state": "waiting", "detail": ""}
         gone = gone_since is not None and time.monotonic() - gone_since > _GONE_FOR
         if gone or len(pids) > _CRASHES:
             return {"state": "crashed", "detail": ""}
@@ -131,17 +167,75 @@ def _wait(route: Route, python: str, token_path: str | None, supervised: Supervi
         gevent.sleep(1)
 
 
-def _ask(route: Route, python: str, token_path: str | None, question: str | None) -> dict[str, Any]:
+def _waits_for_mains(supervised: Supervised) -> bool:
+    """Whether the last that the service said is what serve.sh says on battery."""
+    if "on-mains" not in supervised.service.wrapper:
+        return False
+    lines: list[str] = host.get_fact(
+        LastLogLines, service=supervised.service, manager=supervised.manager, count=1
+    )
+    return any("waits for mains power" in line for line in lines)
+
+
+def _ask(
+    route: Route,
+    python: str,
+    token_path: str | None,
+    question: str | None,
+    proofs: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    tokens, timeout = _ANSWER_TOKENS, _ANSWER_TIMEOUT if question else 3
+    if proofs:
+        tokens, timeout = _PROOF_TOKENS, _PROOF_TIMEOUT
     ask = {
         "url": route.endpoint.url,
         "alias": route.alias,
         "context": route.model.context,
         "question": question,
-        "max_tokens": _ANSWER_TOKENS,
-        "timeout": _ANSWER_TIMEOUT if question else 3,
+        "max_tokens": min(tokens, route.model.max_output),
+        "timeout": timeout,
         "token_path": token_path,
+        "proofs": proofs,
     }
     return host.get_fact(AnswerFact, python=python, ask=json.dumps(ask))
+
+
+def _tried(route: Route, python: str, token_path: str | None) -> list[tuple[bool, str, str]]:
+    """All that Claude Code needs of a server: whether it works, what, and a detail."""
+    recipe = route.model.laptop
+    calls_tools = recipe is None or recipe.tools
+    names = ("context", "count", *(("tool",) if calls_tools else ()), "system", "cache")
+    tried: list[tuple[bool, str, str]] = []
+    for _ in range(_TRIES):
+        found = _ask(route, python, token_path, QUESTION, names)
+        if found["state"] != "answered":
+            return [(False, "answers", verdict(route, found))]
+        tried = [(works, what, detail) for works, what, detail in found["proofs"]]
+        if all(works for works, _, _ in tried):
+            break
+    return tried
+
+
+def _failed(what: str, detail: str) -> str:
+    """What a proof that failed says, and what to do about it."""
+    template = "Set chat_template in group_data/laptops.py to a template for this model that "
+    fix = {
+        "takes a system message": "Its chat template refuses one inside a conversation, where "
+        f"Claude Code has them: each turn after the first would fail. {template}takes them",
+        "calls a tool": f"{template}has tools, or choose a larger quant",
+    }.get(what)
+    return f"{what}: {detail}{f'. {fix}' if fix else ''}"
+
+
+def _cause(route: Route, found: dict[str, Any], supervised: Supervised) -> str:
+    """Why a server did not answer, in words, after the lines of its log that say so."""
+    lines: list[str] = host.get_fact(
+        LastLogLines, service=supervised.service, manager=supervised.manager, count=_LOG_LINES
+    )
+    for line in meaningful(lines, _SHOWN_LINES):
+        host.log(f"  {line}")
+    cause = llama_cpp.cause(lines) if found["state"] == "crashed" else None
+    return f"does not stay up: {cause}" if cause else verdict(route, found)
 
 
 def verdict(route: Route, found: dict[str, Any]) -> str:

@@ -59,10 +59,14 @@ def check_alias(ask: "dict[str, Any]") -> None:
     served = {model["id"]: model for model in models}
     if ask["alias"] not in served:
         raise Found("alias", ", ".join(served))
-    model = served[ask["alias"]]
-    context = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
+    context = held(served[ask["alias"]])
     if context and context < ask["context"]:
         raise Found("context", context)
+
+
+def held(model: "dict[str, Any]") -> Any:
+    """The tokens that a model of /v1/models holds: vLLM's word for it, and llama.cpp's."""
+    return model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
 
 
 def question(ask: "dict[str, Any]") -> "dict[str, Any]":
@@ -126,10 +130,10 @@ def text_of(answer: Any) -> str:
 
 def whole_context(ask: "dict[str, Any]") -> str:
     models = json.load(request(ask, "/v1/models"))["data"]
-    held = next(one.get("max_model_len") for one in models if one["id"] == ask["alias"])
-    if held != ask["context"]:
-        raise Found("failed", "%s tokens, and not %s" % (held, ask["context"]))
-    return "%s tokens" % format(held, ",")
+    context = next(held(one) for one in models if one["id"] == ask["alias"])
+    if context != ask["context"]:
+        raise Found("failed", "%s tokens, and not %s" % (context, ask["context"]))
+    return "%s tokens" % format(context, ",")
 
 
 def plain(ask: "dict[str, Any]") -> str:

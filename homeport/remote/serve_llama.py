@@ -28,7 +28,14 @@ def arguments(argv: "list[str] | None" = None) -> argparse.Namespace:
         "--cors-origins",
     ):
         parser.add_argument(flag, required=True)
-    for flag in ("--port", "--ctx-size", "--parallel", "--n-gpu-layers", "--cache-ram"):
+    for flag in (
+        "--port",
+        "--ctx-size",
+        "--parallel",
+        "--n-gpu-layers",
+        "--cache-ram",
+        "--ctx-checkpoints",
+    ):
         parser.add_argument(flag, type=int, required=True)
     parser.add_argument("--flash-attn", choices=("on", "off", "auto"), required=True)
     parser.add_argument("--load-mode", choices=("auto", "mmap", "none"), required=True)
@@ -37,6 +44,8 @@ def arguments(argv: "list[str] | None" = None) -> argparse.Namespace:
     parser.add_argument("--temp", type=float)
     parser.add_argument("--top-p", type=float)
     parser.add_argument("--top-k", type=int)
+    parser.add_argument("--device", choices=("none",))  # the wheel has no other
+    parser.add_argument("--chat-template-file", type=Path)
     parser.add_argument("--api-key-file", type=Path)
     return parser.parse_args(argv)
 
@@ -66,6 +75,9 @@ def parameters(options: argparse.Namespace) -> Any:
     params.cors_origins = options.cors_origins
     params.cors_origins_explicit = True
     params.cache_ram_mib = options.cache_ram
+    params.n_ctx_checkpoints = options.ctx_checkpoints
+    if options.chat_template_file:
+        params.chat_template = options.chat_template_file.read_text()
     for flag in ("temp", "top_p", "top_k"):
         if (value := getattr(options, flag)) is not None:
             setattr(params.sampling, flag, value)

@@ -5,22 +5,23 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 
+from .. import report
 from ..facts.file import FileStateFact, SizeAndTimeFact
 from ..facts.host import OLDEST_PYTHON, python_version
+from ..facts.llama import BuildFact
 from ..model import Route
-from ..operations import file, hub, python_env, service, verify
-from ..render import definition
-from ..service import definition_path
+from ..operations import brew, file, hub, python_env, service, verify
 from ..serving import (
     PROGRAM,
-    Supervised,
+    STARTER,
+    brew_prefix,
+    by_homebrew,
+    definition,
     environment,
-    server_token,
-    supervised,
-    supervisor_python,
+    llama_server,
+    template_path,
     weights_path,
 )
-from ..settings import Engine
 from ..target import Target, install_python
 from . import ports, supervision, weights
 
@@ -29,6 +30,8 @@ DIRECTORIES = ("state", "env", "lib", "log", "service", "weights")
 
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
+    if not target.settings.serves:
+        return []
     found = [_python_problem(target), _engine_problem(target), *supervision.problems(target)]
     if not any(found):
         found += [_disk_problem(target), *weights.problems(target)]
@@ -39,40 +42,63 @@ def problems(target: Target) -> list[str]:
 
 def services(target: Target) -> list[str]:
     """The definitions of the services that this role has on the host."""
-    machine, layout = target.machine, target.layout
-    names = [f"{layout.services}{route.alias}" for route in target.settings.serves]
-    return [definition_path(name, machine.manager, layout) for name in names]
+    return [definition(route, target) for route in target.settings.serves]
 
 
 @deploy("Laptop")
 def apply(target: Target, keep: list[str]) -> None:
     """`keep` are the definitions of all services that any role has on this host."""
-    layout = target.layout
-    engine = environment(target)
+    settings, layout = target.settings, target.layout
+    for sentence in target.too_large:
+        report.say(host, sentence)
     file.private_directories(
         name=f"Directories in {layout.directory}",
         paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
+    if settings.serves:
+        _engine(target)
+        supervision.apply(target=target)
+        if not settings.serves_mirror:  # that role has pulled them, with the others'
+            weights.apply(target=target, routes=settings.serves)
+    service.only(name="Remove what is served no more", target=target, keep=keep)
+    for route in settings.serves:
+        _serve(route, target)
+    python_env.only(
+        name="Remove older environments",
+        environments=[environment(target), hub.environment(target)],
+    )
+
+
+def _engine(target: Target) -> None:
+    """The program that serves, and what starts it."""
+    layout, settings, engine = target.layout, target.settings.laptop, environment(target)
+    program = llama_server(target)
+    if program and by_homebrew(target):
+        brew.present(
+            name="Install llama.cpp with Homebrew",
+            brew=f"{brew_prefix(target)}/bin/brew",
+            program=program,
+            build=oldest_build(target),
+            layout=layout,
+        )
     if engine.locks:
         python_env.present(name="Install the engine", environment=engine, python=target.python)
-    file.write(
-        name="Write the server program",
-        path=layout.path("lib", PROGRAM.name),
-        content=PROGRAM.read_bytes(),
-    )
-    supervision.apply(target=target)
-    if not target.settings.serves_mirror:  # that role has pulled them, with the others'
-        weights.apply(target=target, routes=target.settings.serves)
-    service.only(name="Remove what is served no more", target=target, keep=keep)
-    for route in target.settings.serves:
-        _serve(route, supervised(route, target), target)
-    python_env.only(
-        name="Remove older environments", environments=[engine, hub.environment(target)]
-    )
+    for file_ in (PROGRAM, STARTER):
+        file.write(
+            name=f"Write {file_.name}",
+            path=layout.path("lib", file_.name),
+            content=file_.read_bytes(),
+        )
+    if settings and settings.chat_template is not None:
+        file.write(
+            name="Write the chat template",
+            path=str(template_path(target)),
+            content=settings.chat_template,
+        )
 
 
-def _serve(route: Route, wanted: Supervised, target: Target) -> None:
-    machine, layout = target.machine, target.layout
+def _serve(route: Route, target: Target) -> None:
+    layout = target.layout
     if route.endpoint.token:
         file.write(
             name=f"Write the token of {route.alias}",
@@ -81,29 +107,18 @@ def _serve(route: Route, wanted: Supervised, target: Target) -> None:
             mode="600",
         )
     file.directories(
-        name=f"Directory for what {machine.manager} starts at boot",
+        name=f"Directory for what {target.machine.manager} starts at boot",
         paths=supervision.enabled_directories(target),
         record=layout.created_directories,
     )
-    file.write(
-        name=f"Write the {machine.manager} service of {route.alias}",
-        path=wanted.definition,
-        content=definition(wanted.service, machine.manager, wanted.definition),
-    )
-    service.converged(
-        name=f"Have {route.alias} served",
-        service=wanted.service,
-        manager=machine.manager,
-        definition=wanted.definition,
-        python=supervisor_python(target),
-    )
-    verify.answers(
-        name=f"Ask {route.alias}",
-        route=route,
-        python=target.python,
-        token_path=server_token(route, target),
-        supervised=wanted,
-    )
+    service.served(name=f"Have {route.alias} served", route=route, target=target)
+    verify.answers(name=f"Ask {route.alias}", route=route, target=target)
+
+
+def oldest_build(target: Target) -> int:
+    """The oldest llama.cpp that loads all that this host serves."""
+    recipes = [route.model.laptop for route in target.settings.serves]
+    return max(recipe.build for recipe in recipes if recipe)
 
 
 def _python_problem(target: Target) -> str | None:
@@ -123,12 +138,38 @@ def _python_problem(target: Target) -> str | None:
 
 
 def _engine_problem(target: Target) -> str | None:
-    if target.settings.engine is not Engine.LLAMA_SERVER or target.machine.llama_server:
+    """Whether there is a llama-server, or can be one, that is new enough."""
+    program, machine = llama_server(target), target.machine
+    if program is None:
         return None
-    return (
-        "there is no llama-server on this machine. Type: brew install llama.cpp, or set "
-        'engine = "xllamacpp"'
-    )
+    build: int | None = host.get_fact(BuildFact, program=program)
+    oldest = oldest_build(target)
+    fits = build is not None and (build == 0 or build >= oldest)
+    if fits:
+        return None
+    if not by_homebrew(target):
+        if build is None:
+            return (
+                f"there is no program {program}. Build llama.cpp there, or set engine = None in "
+                "group_data/laptops.py, or for this host"
+            )
+        return (
+            f"{program} is llama.cpp of build {build}, and the model needs {oldest} or newer. "
+            "Upgrade it, or set engine = None"
+        )
+    if machine.user == "root":
+        return "Homebrew refuses to work for root. Log in as the laptop's user"
+    if machine.brew is None:
+        return (
+            f'Homebrew is not on this machine. Type: {brew.INSTALLER}; or set engine = "xllamacpp"'
+        )
+    if not machine.brew_is_ours:
+        verb = "install" if build is None else "upgrade"
+        return (
+            f"{brew_prefix(target)} is another user's Homebrew, who has to type: "
+            f"brew {verb} {brew.FORMULA}"
+        )
+    return None
 
 
 def _disk_problem(target: Target) -> str | None:

@@ -14,7 +14,7 @@ from ..facts.host import Machine
 from ..model import Route
 from ..operations import file, user_files, verify
 from ..operations.file import parents
-from ..serving import supervised
+from ..serving import start_by_hand
 from ..target import Target, unwritable
 
 DIRECTORIES = ("state", "bin", "routes")
@@ -82,6 +82,7 @@ def apply(target: Target) -> None:
 
 def _route(route: Route, target: Target) -> None:
     layout = target.layout
+    settings = claude_code.route_settings(route, target.settings.guardrails)
     file.write(
         name=f"Write the token of {route.alias} for its clients",
         path=layout.token(route),
@@ -91,11 +92,11 @@ def _route(route: Route, target: Target) -> None:
     file.write(
         name=f"Write the settings of {route.alias}",
         path=layout.route_settings(route),
-        content=f"{json.dumps(claude_code.route_settings(route), indent=2)}\n".encode(),
+        content=f"{json.dumps(settings, indent=2)}\n".encode(),
         mode="600",
     )
     if route in target.settings.serves:
-        start = f"start it: {supervised(route, target).start_command}"
+        start = f"start it: {start_by_hand(route, target)}"
         on_401 = "Run the deploy again, it writes the token on both sides"
     else:
         start = f"ask whoever runs {route.endpoint.host} to start it"

@@ -1,6 +1,8 @@
 """A server that answers one fixed text as an Anthropic stream, and logs each request as JSON.
 
-usage: stub_server.py PORT ALIAS LOG. Strict: a path that no server of ours has is logged and 404.
+usage: stub_server.py PORT ALIAS LOG [CALLS]. CALLS is a file with a list of tool calls, such as
+{"name": "Bash", "input": {...}}, which are made before the text, one a turn. Strict: a path that no
+server of ours has is logged and 404.
 """
 
 from __future__ import annotations
@@ -12,9 +14,19 @@ from pathlib import Path
 from typing import Any
 
 ALIAS, LOG = sys.argv[2], Path(sys.argv[3])
+CALLS: list[dict[str, Any]] = json.loads(Path(sys.argv[4]).read_text()) if sys.argv[4:] else []
 
 
-def events(model: str) -> list[dict[str, Any]]:
+def next_block(body: dict[str, Any]) -> dict[str, Any]:
+    """The next call of the script, or the text, to a conversation that has had some."""
+    content = [one for message in body["messages"] for one in message["content"]]
+    had = sum(isinstance(one, dict) and one["type"] == "tool_result" for one in content)
+    if body.get("tools") and had < len(CALLS):
+        return {"type": "tool_use", "id": f"toolu_{had}", **CALLS[had]}
+    return {"type": "text", "text": "stub says hello"}
+
+
+def events(model: str, block: dict[str, Any]) -> list[dict[str, Any]]:
     message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
@@ -24,16 +36,21 @@ def events(model: str) -> list[dict[str, Any]]:
         "stop_reason": None,
         "usage": {"input_tokens": 10, "output_tokens": 1},
     }
-    text = {"type": "text", "text": ""}
-    delta = {"type": "text_delta", "text": "stub says hello"}
+    calls = block["type"] == "tool_use"
+    delta = (
+        {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        if calls
+        else {"type": "text_delta", "text": block["text"]}
+    )
+    start = {**block, "input": {}} if calls else {**block, "text": ""}
     return [
         {"type": "message_start", "message": message},
-        {"type": "content_block_start", "index": 0, "content_block": text},
+        {"type": "content_block_start", "index": 0, "content_block": start},
         {"type": "content_block_delta", "index": 0, "delta": delta},
         {"type": "content_block_stop", "index": 0},
         {
             "type": "message_delta",
-            "delta": {"stop_reason": "end_turn"},
+            "delta": {"stop_reason": "tool_use" if calls else "end_turn"},
             "usage": {"output_tokens": 4},
         },
         {"type": "message_stop"},
@@ -54,7 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.split("?")[0] != "/v1/messages":
             self.answer(404, "{}")
             return
-        stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events(ALIAS))
+        found = events(ALIAS, next_block(body))
+        stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in found)
         self.answer(200, stream, "text/event-stream")
 
     def answer(self, status: int, text: str, kind: str = "application/json") -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import runpy
 import select
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from homeport import claude_code, render
+from homeport import ROOT, claude_code, render
 from homeport.catalog import MODELS
 from homeport.layout import Layout
 from homeport.model import Endpoint, Route, Token
@@ -66,7 +67,7 @@ class Session:
 
 
 @pytest.fixture
-def session(tmp_path: Path, free_port: int) -> Iterator[Session]:
+def session(tmp_path: Path, free_port: int, request: pytest.FixtureRequest) -> Iterator[Session]:
     claude = conftest.installed_client()
     home = tmp_path / "jörg x"
     layout = Layout.under(str(home), "~/.homeport")
@@ -77,12 +78,15 @@ def session(tmp_path: Path, free_port: int) -> Iterator[Session]:
     write(layout.script(route), render.use_route(route, layout, "start it", "FIX"))
     write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout, (route,)))
     write(layout.token(route), b"geheim\n")
-    settings = json.dumps(claude_code.route_settings(route))
+    guardrails = runpy.run_path(str(ROOT / "group_data" / "workstations.py"))["guardrails"]
+    settings = json.dumps(claude_code.route_settings(route, guardrails))
     write(layout.route_settings(route), settings.encode())
-    log = tmp_path / "log"
+    log, calls = tmp_path / "log", tmp_path / "calls"
     log.touch()
+    calls.write_text(json.dumps(getattr(request, "param", [])).replace("@HOME", str(home)))
     with conftest.loopback_namespace() as enter:
-        stub = subprocess.Popen([*enter, sys.executable, STUB, str(free_port), route.alias, log])
+        words = [sys.executable, *map(str, (STUB, free_port, route.alias, log, calls))]
+        stub = subprocess.Popen([*enter, *words])
         try:
             yield Session(home, layout, route, enter, log, claude)
         finally:
@@ -198,3 +202,66 @@ def read_for(terminal: int, seconds: float) -> str:
             except OSError:
                 break
     return shown.decode(errors="replace")
+
+
+def call(name: str, **arguments: str) -> dict[str, Any]:
+    return {"name": name, "input": arguments}
+
+
+def write_to(path: str) -> dict[str, Any]:
+    return call("Write", file_path=path, content="x")
+
+
+#: What the model tries, and whether it may.
+TRIES = [
+    (call("Bash", command="touch @HOME/project/by-bash", description="x"), False),
+    (call("Read", file_path="@HOME/.ssh/id_rsa"), False),
+    (call("Read", file_path="@HOME/project/link-to-key"), False),
+    (call("Read", file_path="@HOME/project/sub/.env"), False),
+    (write_to("@HOME/.ssh/authorized_keys"), False),
+    (write_to("@HOME/other/outside"), False),
+    (call("WebFetch", url="http://127.0.0.1:1/", prompt="x"), False),
+    (call("Read", file_path="@HOME/project/plain"), True),
+    (write_to("@HOME/project/inside"), True),
+]
+
+#: As bad as a user's own settings can be.
+OPEN = {
+    "permissions": {
+        "defaultMode": "acceptEdits",
+        "allow": ["Bash", "Read(//**)", "Edit(//**)", "Write", "WebFetch"],
+    },
+    "sandbox": {"enabled": True, "autoAllowBashIfSandboxed": True},
+}
+
+
+@pytest.mark.parametrize("session", [[one for one, _ in TRIES]], indirect=True)
+def test_the_guardrails_hold_against_the_users_own_settings(session: Session) -> None:
+    home = session.home
+    for folder in (".ssh", ".claude", "other", "project/sub"):
+        (home / folder).mkdir(parents=True)
+    for name in (".ssh/id_rsa", "project/sub/.env", "project/plain"):
+        (home / name).write_text("a secret\n" if name != "project/plain" else "no such thing\n")
+    (home / "project/link-to-key").symlink_to(home / ".ssh/id_rsa")
+    (home / ".claude/settings.json").write_text(json.dumps(OPEN))
+    wait_for_stub(session)
+    output = session.ask("cd project; source use-fable5.sh -p go --permission-mode acceptEdits")
+    assert "stub says hello" in output
+    last = session.requests()[-1]["body"]
+    blocks = [one for message in last["messages"] for one in message["content"]]
+    results = [one for one in blocks if isinstance(one, dict) and one["type"] == "tool_result"]
+    assert [not one.get("is_error") for one in results] == [allowed for _, allowed in TRIES]
+    assert "a secret" not in json.dumps([one["content"] for one in results])
+    there = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    assert "project/inside" in there
+    assert not there & {"project/by-bash", ".ssh/authorized_keys", "other/outside"}
+    assert not {"WebFetch", "WebSearch"} & {tool["name"] for tool in last["tools"]}
+
+
+def test_other_settings_on_the_command_line_are_refused(session: Session) -> None:
+    """They would replace the route's, guardrails and all."""
+    wait_for_stub(session)
+    assert session.ask("source use-fable5.sh -p hi --settings x.json 2>&1 || true").startswith(
+        "homeport: claude-fable5: --settings would take the place of the route's own."
+    )
+    assert session.requests() == []

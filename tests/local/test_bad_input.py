@@ -22,6 +22,8 @@ from .conftest import Machine
 FAKE_MACHINE = {
     "home": "/home/dev",
     "kernel": "Linux",
+    "arch": "x86_64",
+    "memory_kib": "32000000",
     "user": "dev",
     "manager": "systemd",
     "python": "/usr/bin/python3 3.12.3",

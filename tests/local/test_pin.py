@@ -43,12 +43,18 @@ def hub(machine: Machine) -> Iterator[Hub]:
                 "model-00002-of-00002.safetensors": b"2" * 1000,
             },
         )
-        hub.commit(GEMMA, {"g-Q4_K_M.gguf": b"4" * 1000, "g-Q6_K.gguf": b"6" * 1000})
+        hub.commit(GEMMA, {"g-F16.gguf": b"16", **quants(Q4_K_M=b"4" * 1000)})
         group_data = machine.project / "group_data" / "all.py"
         text = group_data.read_text()
         assert 'hub_endpoint = "https://huggingface.co"' in text
         group_data.write_text(text.replace("https://huggingface.co", hub.url))
         yield hub
+
+
+def quants(**contents: bytes) -> dict[str, bytes]:
+    """A file for each quant that the catalog knows, most of them the same at all times."""
+    names = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q6_K", "Q8_0")
+    return {f"g-{name}.gguf": contents.get(name, name.encode()) for name in names}
 
 
 def lock(machine: Machine) -> Path:
@@ -79,7 +85,7 @@ def test_what_is_pinned(machine: Machine, hub: Hub) -> None:
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
     ]
-    assert list(pinned[GEMMA]["files"]) == ["g-Q4_K_M.gguf"]
+    assert sorted(pinned[GEMMA]["files"]) == sorted(quants())
     for repo, one in pinned.items():
         for path, file in hub.files(repo, one["revision"]).items():
             if path in one["files"]:
@@ -91,7 +97,7 @@ def test_what_is_pinned(machine: Machine, hub: Hub) -> None:
 def test_a_pin_that_changes_can_be_reviewed(machine: Machine, hub: Hub) -> None:
     assert make_pin(machine).status == 0
     before = lock(machine).read_text()
-    hub.commit(GEMMA, {"g-Q4_K_M.gguf": b"5" * 2000})
+    hub.commit(GEMMA, quants(Q4_K_M=b"5" * 2000))
     run = make_pin(machine, "MODEL=gemma-4-12b-coder")
     assert f"{GEMMA}: " in run.output
     assert "  ~ g-Q4_K_M.gguf (0.0 MB -> 0.0 MB, sha256 " in run.output
@@ -104,7 +110,7 @@ def test_a_pin_that_changes_can_be_reviewed(machine: Machine, hub: Hub) -> None:
 def test_an_earlier_commit_can_be_pinned(machine: Machine, hub: Hub) -> None:
     assert make_pin(machine).status == 0
     first = json.loads(lock(machine).read_text())[GEMMA]["revision"]
-    hub.commit(GEMMA, {"g-Q4_K_M.gguf": b"5" * 2000})
+    hub.commit(GEMMA, quants(Q4_K_M=b"5" * 2000))
     assert make_pin(machine).status == 0
     assert json.loads(lock(machine).read_text())[GEMMA]["revision"] != first
     run = make_pin(machine, "MODEL=gemma-4-12b-coder", f"REVISION={first}")

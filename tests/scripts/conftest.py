@@ -92,7 +92,7 @@ class Home:
             f"{self.layout.bin}/use-anthropic.sh", render.use_anthropic(self.layout, (route,))
         )
         self._write(self.layout.token(route), route.client_token.encode())
-        settings = json.dumps(claude_code.route_settings(route))
+        settings = json.dumps(claude_code.route_settings(route, {}))
         self._write(self.layout.route_settings(route), settings.encode())
 
     def _write(self, path: str, content: bytes) -> None:

@@ -32,6 +32,8 @@ PINNED = File("config.json", 7, "sha256", "a" * 64)
 MACHINE = Machine(
     home="/root",
     kernel="Linux",
+    arch="x86_64",
+    memory=1,
     user="root",
     manager=Manager.SYSTEM,
     free=1,
@@ -41,7 +43,8 @@ MACHINE = Machine(
     openmp=True,
     lingering=Lingering.OFF,
     at_screen=False,
-    llama_server=None,
+    brew=None,
+    brew_is_ours=False,
     claude=None,
 )
 
@@ -120,7 +123,7 @@ def test_supervisord_configuration(route: Route) -> None:
 
 @given(ROUTES)
 def test_client_settings(route: Route) -> None:
-    settings = json.loads(json.dumps(claude_code.route_settings(route)))
+    settings = json.loads(json.dumps(claude_code.route_settings(route, {})))
     env = settings["env"]
     assert env["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{route.endpoint.port}"
     assert env["ANTHROPIC_API_KEY"] == ""
@@ -245,8 +248,9 @@ def test_flags_follow_the_server() -> None:
     assert old == {"--model", "--no-mmap", "--ctx-size"}
     assert "--no-mmap" in server.command_line(old)
     assert "--load-mode" not in server.command_line(old)
-    assert "--cache-ram" not in server.command_line(old)
+    assert "--cors-origins" not in server.command_line(old)
     assert "--no-mmap" not in server.command_line(NEWEST_FLAGS)
+    assert server.command_line(frozenset()) == server.command_line(NEWEST_FLAGS), "not asked"
 
 
 def test_the_guides_flags_are_served() -> None:

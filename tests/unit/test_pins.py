@@ -131,13 +131,21 @@ def test_what_is_not_pinned_is_not_deployed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_pinned_is_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pin = a_pin(a_file("x-Q4_K_M.gguf"), a_file("x-Q6_K.gguf"))
+    pin = a_pin(a_file("x-Q4_K_M.gguf"), a_file("x-Q6_K.gguf"), a_file("x-Q6_K_L.gguf"))
     monkeypatch.setattr(pins, "read", lambda: {GEMMA: pin})
-    data, settings = host("laptops", routes=ROUTES, serve=["claude-fable5"])
+    some = {"claude-fable5": {**ROUTES["claude-fable5"], "quants": ["Q4_K_M", "Q6_K"]}}
+    data, settings = host("laptops", routes=some, serve=["claude-fable5"])
     check_pins(data, settings)
     found = settings.serves[0].model.weights
     assert isinstance(found, HubWeights)
-    assert [file.path for file in found.pinned.files] == ["x-Q4_K_M.gguf"]
+    assert [file.path for file in found.pinned.files] == ["x-Q4_K_M.gguf", "x-Q6_K.gguf"]
+
+
+def test_a_quant_that_a_laptop_may_choose_has_to_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    pin = a_pin(a_file("x-Q4_K_M.gguf"))
+    monkeypatch.setattr(pins, "read", lambda: {GEMMA: pin})
+    with pytest.raises(SettingsError, match=r"matches '\*Q2_K.gguf'. .* Type: make pin"):
+        check_pins(*host("laptops", routes=ROUTES, serve=["claude-fable5"]))
 
 
 def test_a_pin_without_the_wanted_files_says_what_there_is() -> None:

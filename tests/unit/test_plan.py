@@ -22,9 +22,13 @@ from homeport.roles import laptop, workstation
 MAC = [
     "home=/Users/anna b",
     "kernel=Darwin",
+    "arch=arm64",
+    "memory=17179869184",
     "user=anna",
     "manager=launchd",
     "at_screen=yes",
+    "brew=/opt/homebrew/bin/brew",
+    "brew_is_ours=yes",
     "python=/opt/homebrew/bin/python3 3.13.1",
     "venv=yes",
     "openmp=yes",
@@ -88,11 +92,25 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> Plan:
 def test_a_mac_gets_a_launch_agent(mac: Plan) -> None:
     agent = plistlib.loads(mac.upload(r"LaunchAgents/homeport\.claude-fable5\.plist"))
     assert agent["KeepAlive"] is True
-    assert agent["ProgramArguments"][0].startswith("/Users/anna b/.homeport/env/")
+    assert agent["ProgramArguments"][:5] == [
+        "/bin/sh",
+        "/Users/anna b/.homeport/lib/serve.sh",
+        "always",
+        "/Users/anna b/.homeport/log/claude-fable5.log",
+        "/opt/homebrew/bin/llama-server",
+    ]
+    assert agent["Nice"] == 5 and "ProcessType" not in agent, "Background has the slow cores only"
     (start,) = [command for command in mac.commands if "launchctl bootstrap" in command]
     assert 'launchctl bootout "gui/$(id -u)/homeport.claude-fable5"' in start
     assert "'/Users/anna b/Library/LaunchAgents/homeport.claude-fable5.plist'" in start
     assert not any("systemctl" in command or "supervisord" in command for command in mac.commands)
+
+
+def test_homebrew_is_called_by_its_path(mac: Plan) -> None:
+    (install,) = [command for command in mac.commands if '"$brew" install' in command]
+    assert install.startswith("brew=/opt/homebrew/bin/brew\n")
+    assert 'PATH="${brew%/brew}:/usr/bin:' in install
+    assert not any("pip install" in command for command in mac.commands if "llm" not in command)
 
 
 def test_a_mac_gets_its_shells_start_up_files(mac: Plan) -> None:
@@ -130,7 +148,11 @@ def final(name: str) -> str:
     return name.partition(".homeport-new-")[0]
 
 
-LINUX = ["home=/home/jörg x", "kernel=Linux", "user=jörg", *MAC[3:], "lingering=off"]
+OF_LINUX = {"home=": "home=/home/jörg x", "kernel=": "kernel=Linux", "user=": "user=jörg"}
+LINUX = [
+    OF_LINUX.get(f"{line.partition('=')[0]}=", line) for line in MAC if not line.startswith("brew")
+]
+LINUX += ["lingering=off"]
 LINUX = [line.replace("launchd", "systemd") for line in LINUX]
 
 
@@ -178,8 +200,12 @@ def test_a_running_unit_is_left_alone() -> None:
 )
 def test_a_llama_server_that_is_there_is_used_as_it_is(flags: str, there: str, absent: str) -> None:
     found = plan(
-        [*MAC, "llama_server=/opt/homebrew/bin/llama-server"],
-        {"--help": flags, "size and time": "7380000000 bytes of 1790000000"},
+        MAC,
+        {
+            "--help": flags,
+            "--version": "version: 0.3.0 (build 10621, commit c1d0e7a00)",
+            "size and time": "7380000000 bytes of 1790000000",
+        },
         routes={
             "claude-fable5": {
                 "model": "gemma-4-12b-coder",
@@ -189,11 +215,12 @@ def test_a_llama_server_that_is_there_is_used_as_it_is(flags: str, there: str, a
             }
         },
         serve=["claude-fable5"],
-        engine="llama-server",
+        engine="~/bin/llama-server",
+        guardrails={},
     )
     agent = plistlib.loads(found.upload(r"LaunchAgents/homeport\.claude-fable5\.plist"))
-    program, *arguments = agent["ProgramArguments"]
-    assert program == "/opt/homebrew/bin/llama-server"
+    program, *arguments = agent["ProgramArguments"][4:]
+    assert program == "/Users/anna b/bin/llama-server"
     assert arguments[:2] == ["--model", "/Users/anna b/models/gemma.gguf"]
     assert there in arguments and absent not in arguments
     assert not any("pip install" in command for command in found.commands)

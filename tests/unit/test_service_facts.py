@@ -101,6 +101,9 @@ def test_machine() -> None:
         [
             "home=/Users/anna b",
             "kernel=Darwin",
+            "arch=arm64",
+            "memory=17179869184",
+            "brew=/opt/homebrew/bin/brew",
             "user=anna",
             "manager=launchd",
             "python=/usr/bin/python3 3.9.6",
@@ -115,4 +118,5 @@ def test_machine() -> None:
     assert (machine.python, machine.python_version) == ("/opt/homebrew/bin/python3.13", (3, 13, 1))
     assert not machine.venv
     assert machine.free == 1_024_000
-    assert machine.llama_server is None
+    assert machine.memory == 16 * 2**30
+    assert (machine.brew, machine.brew_is_ours) == ("/opt/homebrew/bin/brew", False)

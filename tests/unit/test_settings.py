@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import runpy
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from homeport import ROOT, tokens
+from homeport import ROOT, claude_code, tokens
 from homeport.claude_code import NEUTRAL_SETTINGS
 from homeport.errors import SettingsError
-from homeport.settings import KEYS, ROUTE_KEYS, Engine, HostData, of, unread
+from homeport.laptop_settings import LaptopSettings
+from homeport.settings import KEYS, ROUTE_KEYS, HostData, of, unread
 
 GLM = {"model": "glm-5.2-fp8", "host": "glm-host", "port": 8000, "open_to_network": True}
 SMALL = {"model": "smollm2-135m", "host": "localhost", "port": 18080}
@@ -127,6 +129,20 @@ def test_a_host_with_two_engines() -> None:
         of(a_host("gpu_hosts", "laptops"))
 
 
+def test_a_model_that_is_not_safety_aligned_has_guardrails() -> None:
+    gemma = {"claude-fable5": {**SMALL, "model": "gemma-4-12b-coder"}}
+    values = {"routes": gemma, "serve": ["claude-fable5"]}
+    with pytest.raises(SettingsError, match="Gemma 4 12B Coder is not safety-aligned, and nothing"):
+        of(a_host("laptops", "workstations", **values))
+    rules = {"permissions": {"ask": ["Bash"]}}
+    laptop = of(a_host("laptops", "workstations", **values, guardrails=rules))
+    (route,) = laptop.uses
+    written = claude_code.route_settings(route, laptop.guardrails)["permissions"]
+    assert written == {**NEUTRAL_SETTINGS["permissions"], "ask": ["Bash"]}
+    trusted = replace(route, model=replace(route.model, aligned=True))
+    assert "ask" not in claude_code.route_settings(trusted, rules)["permissions"]
+
+
 def test_a_local_route_where_nobody_serves_it() -> None:
     with pytest.raises(SettingsError, match="box does not serve it"):
         of(a_host("workstations", routes=ROUTES, use=["claude-fable5"]))
@@ -143,7 +159,11 @@ def test_a_workstation_uses_what_it_can_reach() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"engine": "vllm"}, "engine is 'vllm': there is no such engine. Known are xllamacpp"),
+        ({"engine": "vllm"}, "engine is 'vllm': there is no such engine. Known are homebrew"),
+        ({"engine": "homebru"}, "there is no such engine. Did you mean 'homebrew'?"),
+        ({"quant": 4}, "quant is 4: it has to be a text or None"),
+        ({"chat_template": "a.jinja"}, "chat_template is 'a.jinja': it cannot be read (No such"),
+        ({"guardrails": {"a": {1}}}, "guardrails is {'a': {1}}: it cannot be written"),
         ({"serve": "claude-glm"}, "serve is 'claude-glm': it has to be a list"),
         ({"homeport_dir": "homeport"}, "homeport_dir is 'homeport': it has to be a directory"),
         ({"homeport_dir": "~/"}, "homeport_dir is '~/': it has to be a directory"),
@@ -208,5 +228,5 @@ def test_the_shipped_claude_settings_are_those_of_every_route() -> None:
 
 def test_defaults_without_group_data() -> None:
     bare = of(a_host("laptops"))
-    assert bare.engine is Engine.XLLAMACPP
+    assert bare.laptop == LaptopSettings()
     assert bare.directory == "~/.homeport"

@@ -1,0 +1,71 @@
+"""Settings, fitted to the machine that they are for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from . import memory
+from .memory import Choice, Memory
+from .model import Route
+from .settings import HostSettings
+from .weights import HubWeights
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`settings` with what the machine's memory decides; `choices` by alias, where there was any,
+    and `too_large`, a sentence for each route that it cannot serve at all."""
+
+    settings: HostSettings
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    too_large: tuple[str, ...] = ()
+
+
+def fitted(settings: HostSettings, memories: tuple[Memory, ...]) -> Fitted:
+    """Choose quant and context of what a laptop with these `memories`, the best first, serves.
+
+    A route that nothing of fits is neither served nor used here. Raises `SettingsError` where the
+    quant that the user pinned cannot work.
+    """
+    if not settings.laptop:
+        return Fitted(settings)
+    choices: dict[str, Choice] = {}
+    too_large = []
+    serves: dict[Route, Route | None] = {}
+    for route in settings.serves:
+        recipe, weights = route.model.laptop, route.model.weights
+        if not recipe or not recipe.footprint or not isinstance(weights, HubWeights):
+            serves[route] = route
+            continue
+        choice: Choice | None
+        if settings.laptop.quant:
+            quant = recipe.quant(settings.laptop.quant)
+            choice = memory.pinned(quant, recipe.contexts, recipe.footprint, memories)
+        else:
+            choice = memory.best(recipe.quants, recipe.contexts, recipe.footprint, memories)
+        if choice is None:
+            smallest = min(recipe.quants, key=lambda quant: quant.size)
+            tried = Choice(smallest, min(recipe.contexts), memories[-1], recipe.footprint)
+            too_large.append(
+                f"{route.alias} is not served here, the machine is too small for it: {tried}"
+            )
+            serves[route] = None
+        else:
+            choices[route.alias] = choice
+            serves[route] = _resolved(route, weights, choice)
+    return Fitted(
+        settings=replace(
+            settings,
+            serves=tuple(found for found in serves.values() if found),
+            uses=tuple(found for route in settings.uses if (found := serves.get(route, route))),
+        ),
+        choices=choices,
+        too_large=tuple(too_large),
+    )
+
+
+def _resolved(route: Route, weights: HubWeights, choice: Choice) -> Route:
+    quant = choice.quant
+    chosen = replace(weights, files=(quant.file,), size=quant.size)
+    return replace(route, model=replace(route.model, weights=chosen, context=choice.context))
