@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -39,16 +40,29 @@ _BREAKS = (
 
 @cache
 def installation() -> Path:
-    """The environment with the real engines; built where there is none for these locks."""
+    """The environment with the real engines of a GPU host."""
+
+    def finish(environment: Path) -> None:
+        _distribution(_packages(environment), VERSION)
+
+    return shared("engines", LOCKS, finish)
+
+
+def shared(
+    name: str, locks: Sequence[Path], finish: Callable[[Path], None] = lambda environment: None
+) -> Path:
+    """An environment of this name; built, and then finished, where there is none for `locks`."""
     if os.geteuid() != 0:
         missing("the engines are installed for hosts of the lab, which need root")
-    digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in LOCKS)).hexdigest()[:12]
+    digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:12]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    environment = FOLDER / f"engines-{digest}"
-    with (FOLDER / "building").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    environment = FOLDER / f"{name}-{digest}"
+    with (FOLDER / f"building-{name}").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
         if not (environment / "complete").exists():
-            _build(environment)
+            _build(environment, locks)
+            finish(environment)
+            (environment / "complete").touch()
     return environment
 
 
@@ -60,7 +74,7 @@ def _packages(environment: Path) -> Path:
     return next((environment / "lib").glob("python3.*")) / "site-packages"
 
 
-def _build(environment: Path) -> None:
+def _build(environment: Path, locks: Sequence[Path]) -> None:
     subprocess.run(["rm", "-rf", environment], check=True)
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     pip = [
@@ -70,7 +84,7 @@ def _build(environment: Path) -> None:
         "--disable-pip-version-check",
         "install",
     ]
-    for lock in LOCKS:
+    for lock in locks:
         done = subprocess.run(
             [*pip, "--quiet", "--no-cache-dir", "--no-deps", "--require-hashes", "-r", lock],
             stdout=subprocess.PIPE,
@@ -80,8 +94,6 @@ def _build(environment: Path) -> None:
         if done.returncode:
             errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")]
             missing(f"pip could not install {lock.name}: {' '.join(errors)[-500:]}")
-    _distribution(_packages(environment), VERSION)
-    (environment / "complete").touch()
 
 
 def _distribution(packages: Path, version: str) -> None:

@@ -158,7 +158,9 @@ class Tensor:
         self.values[row * self.shape[-1] + column] = value
 
 
-def layer(number: int, own: dict[str, int]) -> dict[str, Tensor]:
+def layer(
+    number: int, own: dict[str, int], heads: int = HEADS, kv_heads: int = KV_HEADS
+) -> dict[str, Tensor]:
     """A layer that adds nothing; but the first one tells each token which route it is on.
 
     All queries are the same and only a route's name answers them, so that it alone is seen.
@@ -166,27 +168,28 @@ def layer(number: int, own: dict[str, int]) -> dict[str, Tensor]:
     parts = {
         "input_layernorm.weight": Tensor(HIDDEN, fill=1),
         "post_attention_layernorm.weight": Tensor(HIDDEN, fill=1),
-        "self_attn.o_proj.weight": Tensor(HIDDEN, HIDDEN),
+        "self_attn.o_proj.weight": Tensor(HIDDEN, heads * HEAD),
         "mlp.gate_proj.weight": Tensor(INNER, HIDDEN),
         "mlp.up_proj.weight": Tensor(INNER, HIDDEN),
         "mlp.down_proj.weight": Tensor(HIDDEN, INNER),
     }
-    for name, heads in (("q", HEADS), ("k", KV_HEADS), ("v", KV_HEADS)):
-        parts[f"self_attn.{name}_proj.weight"] = Tensor(heads * HEAD, HIDDEN)
-        parts[f"self_attn.{name}_proj.bias"] = Tensor(heads * HEAD)
-    for head in range(0 if number else HEADS):
+    for name, count in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+        parts[f"self_attn.{name}_proj.weight"] = Tensor(count * HEAD, HIDDEN)
+        parts[f"self_attn.{name}_proj.bias"] = Tensor(count * HEAD)
+    for head in range(0 if number else heads):
         # RoPE hardly turns the last dimension of a head: no distance is too far.
         parts["self_attn.q_proj.bias"].put(0, head * HEAD + HEAD - 1, 30)
         for place, name in enumerate(ROUTES):
-            if head < KV_HEADS:
+            if head < kv_heads:
                 row = head * HEAD
                 parts["self_attn.k_proj.weight"].put(row + HEAD - 1, own[name], 30 / UNIT)
                 parts["self_attn.v_proj.weight"].put(row + place, own[name], 1 / UNIT)
-            parts["self_attn.o_proj.weight"].put(own[f"on {name}"], head * HEAD + place, 1 / HEADS)
+            parts["self_attn.o_proj.weight"].put(own[f"on {name}"], head * HEAD + place, 1 / heads)
     return {f"model.layers.{number}.{name}": part for name, part in parts.items()}
 
 
-def shards(numbers: dict[str, int]) -> list[dict[str, Tensor]]:
+def outer(numbers: dict[str, int]) -> tuple[dict[str, int], dict[str, Tensor], dict[str, Tensor]]:
+    """The dimension of each piece, and the tensors before and after the layers."""
     # Dimension 0 is shared by all tokens that are neither said nor the name of a route.
     pieces = dict.fromkeys([*ROUTES, *(piece for route in ROUTES.values() for piece in route)])
     own = {piece: place for place, piece in enumerate([*pieces, *(f"on {n}" for n in ROUTES)], 1)}
@@ -206,7 +209,12 @@ def shards(numbers: dict[str, int]) -> list[dict[str, Tensor]]:
             following.put(numbers[two], own[f"on {name}"], 10)
     following.put(numbers[END[0]], 0, 10)
     last = {"model.norm.weight": Tensor(HIDDEN, fill=1), "lm_head.weight": following}
-    return [{"model.embed_tokens.weight": embedding, **layer(0, own)}, {**layer(1, own), **last}]
+    return own, {"model.embed_tokens.weight": embedding}, last
+
+
+def shards(numbers: dict[str, int]) -> list[dict[str, Tensor]]:
+    own, first, last = outer(numbers)
+    return [{**first, **layer(0, own)}, {**layer(1, own), **last}]
 
 
 def safetensors(tensors: dict[str, Tensor]) -> bytes:

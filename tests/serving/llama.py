@@ -1,0 +1,64 @@
+"""llama.cpp's server from the wheel that hosts get, installed once on this machine.
+
+The environment takes 120 MB and some seconds, and hosts of the lab may share it, bound read-only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from homeport import ROOT
+from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer
+from homeport.serving import PROGRAM
+
+from ..running import wait_until
+from . import stack
+
+#: Threads that wait for one another sleep. By default they spin: with two servers at once on two
+#: cores, five answers of each took 1.9 s, and 0.04 s like this.
+PATIENT = {"OMP_WAIT_POLICY": "passive"}
+
+
+def installation() -> Path:
+    return stack.shared("llama", [ROOT / "requirements-engine.txt"])
+
+
+def python() -> Path:
+    """The interpreter of an environment with xllamacpp, for homeport/remote/serve_llama.py."""
+    return installation() / "bin" / "python"
+
+
+@contextmanager
+def serving(server: LlamaServer, log: Path) -> Iterator[None]:
+    """The server, started as a host does and ready to answer; what it prints is in `log`."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python(), PROGRAM, *server.command_line(NEWEST_FLAGS)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **PATIENT},
+        )
+    try:
+        url = server.route.endpoint.url
+        wait_until(lambda: process.poll() is not None or _is_ready(url), 60)
+        assert process.poll() is None, log.read_text(errors="replace")
+        yield
+    finally:
+        process.kill()  # SIGTERM does not end it while it answers
+        process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/health", timeout=10):
+            return True
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
