@@ -19,9 +19,9 @@ claude_settings = {
     "disableAutoMode": "disable",
 }
 
-# What Claude Code may do with a model that is not safety-aligned, such as claude-fable5's: it stands
-# in the settings file of such a route (and in no other session), and no other settings file takes
-# it back. Measured with Claude Code 2.1.330; {} means none.
+# What Claude Code may do with a model that is not safety-aligned, such as that of claude-fable5: it
+# stands in the settings file of such a route, and no other settings file takes it back. Measured
+# with Claude Code 2.1.330; {} means none.
 guardrails = {
     "permissions": {
         "defaultMode": "default",

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ from pyinfra.api import Host, Inventory, State
 from pyinfra.api.connectors import get_execution_connectors
 from pyinfra.api.state import BaseStateCallback
 
-from . import progress, report, settings, transport
+from . import fleet, progress, report, settings, transport
 from .errors import SettingsError
 from .gpu_settings import Peer
 from .settings import HostData
@@ -46,6 +47,7 @@ def install(state: State) -> None:
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
         check(inventory, keywords.get("initial_limit"))
         init(inventory, *arguments, **keywords)
+        inventory.get_active_hosts = partial(fleet.in_order, inventory)  # type: ignore[method-assign]
         if state.should_raise_failed_hosts:
             # Without -y pyinfra asks at each host that fails whether to go on. The others always
             # go on: a laptop that is asleep is no reason to stop.
@@ -207,3 +209,5 @@ def say_last_lines(state: State) -> None:
     for host in state.inventory:
         for line in report.lines(state, host):
             logger.info(line)
+    for line in fleet.summary(state):
+        logger.info(f"homeport: {line}")

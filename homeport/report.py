@@ -24,19 +24,25 @@ def lines(state: State, host: Host) -> list[str]:
     return [f"{host.print_prefix}{line}" for line in said]
 
 
+def complete(state: State, host: Host) -> bool:
+    """Whether all that was planned for `host` was done."""
+    if host not in state.activated_hosts or host in state.failed_hosts:
+        return False
+    return all(data.operation_meta.is_complete() for data in state.ops[host].values())
+
+
 def _outcome(state: State, host: Host) -> str:
     planned = [data.operation_meta for data in state.ops[host].values()]
     finished = [meta for meta in planned if meta.is_complete()]
     changed = sum(meta.did_change() for meta in finished)
     failed = host in state.failed_hosts
-    complete = not failed and len(finished) == len(planned)
     # The first operation only waits for its turn.
     end = "nothing was changed" if len(finished) < 2 else "the next run takes it from there"
-    if not complete and transport.lost(host):
+    if not complete(state, host) and transport.lost(host):
         return f"the connection was lost; {end}"
     if failed:
         return end if len(finished) < 2 else f"failed, see above; {end}"
-    if not complete:
+    if not complete(state, host):
         return f"interrupted; {end}"
     if changed:
         return f"{changed} change{'s' if changed > 1 else ''} made"

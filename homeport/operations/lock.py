@@ -19,10 +19,10 @@ from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import make_unix_command_for_host
 
-from .. import transport
+from .. import fleet, transport
 from ..facts.file import connector_arguments
 from ..facts.host import words
-from .file import Commands, failure
+from .file import Commands, failure, said_failure
 
 #: Seconds to wait for another run, longer than a dead one can hold the lock.
 WAIT = 60
@@ -45,6 +45,9 @@ def held(directory: str, python: str) -> Commands:
     Waits for another run; where that takes longer than `WAIT` seconds, fails and says whose it is.
     """
     if not state.is_executing:
+        return
+    if problem := fleet.held_back(state, host):
+        yield said_failure(problem)
         return
     try:
         problem = _take(directory, python)

@@ -5,7 +5,6 @@ The environment takes 120 MB and some seconds, and hosts of the lab may share it
 
 from __future__ import annotations
 
-import os
 import subprocess
 import urllib.error
 import urllib.request
@@ -19,10 +18,6 @@ from homeport.serving import PROGRAM
 
 from ..running import wait_until
 from . import stack
-
-#: Threads that wait for one another sleep. By default they spin: with two servers at once on two
-#: cores, five answers of each took 1.9 s, and 0.04 s like this.
-PATIENT = {"OMP_WAIT_POLICY": "passive"}
 
 
 def installation() -> Path:
@@ -43,7 +38,6 @@ def serving(server: LlamaServer, log: Path) -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **PATIENT},
         )
     try:
         url = server.route.endpoint.url
@@ -51,8 +45,8 @@ def serving(server: LlamaServer, log: Path) -> Iterator[None]:
         assert process.poll() is None, log.read_text(errors="replace")
         yield
     finally:
-        process.kill()  # SIGTERM does not end it while it answers
-        process.wait()
+        process.terminate()
+        process.wait(20)
 
 
 def _is_ready(url: str) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from homeport.model import Endpoint, Route
 from . import llama, tiny_gguf
 
 MODEL = MODELS["gemma-4-12b-coder"]  # for its 65,536 tokens
-PROOFS = ["answer", "count", "tool", "system", "cache"]
+PROOFS = ["context", "answer", "count", "tool", "system", "cache"]
 
 
 def found(folder: Path, port: int, template: str) -> dict[str, Any]:
@@ -73,3 +74,21 @@ def test_it_is_small_and_always_the_same(tmp_path: Path) -> None:
     one, other = ((tmp_path / name).read_bytes() for name in ("one", "other"))
     assert hashlib.sha256(one).digest() == hashlib.sha256(other).digest()
     assert len(one) < 3_000_000
+
+
+def test_it_ends_while_it_answers(tmp_path: Path, free_port: int) -> None:
+    route = Route(MODEL, Endpoint("localhost", free_port))
+    tiny_gguf.write(tmp_path / "tiny.gguf", tiny_gguf.NO_TOOLS)
+    endless = {
+        "model": MODEL.alias,
+        "max_tokens": 30_000,
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"name": "any", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "any"},
+    }
+    with llama.serving(LlamaServer(route, str(tmp_path / "tiny.gguf")), tmp_path / "log"):
+        words = ["curl", "-s", f"{route.endpoint.url}/v1/messages", "-d", json.dumps(endless)]
+        client = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        time.sleep(1)
+        assert client.poll() is None, "it still answers"
+    assert client.wait(20) != 0

@@ -1,0 +1,58 @@
+"""A run over many hosts: who goes first, and what it came to."""
+
+from __future__ import annotations
+
+import sys
+
+from pyinfra.api import Host, Inventory, State
+
+from . import report
+
+#: The group of the hosts that try a change before the others have it, with --serial.
+CANARY = "canary"
+
+
+def in_order(inventory: Inventory) -> list[Host]:
+    """The hosts that are at work, canaries first, then as the inventory has them; pyinfra's own
+    order is that of a set."""
+    active = inventory.state.active_hosts
+    return sorted(
+        (host for host in inventory if host in active), key=lambda host: not _is_canary(host)
+    )
+
+
+def held_back(state: State, host: Host) -> str | None:
+    """Why nothing is to be done on `host`: a canary was not reached, or failed. Without --serial
+    all are at work at the same time, and nobody goes first."""
+    if "--serial" not in sys.argv or _is_canary(host):
+        return None
+    for one in state.inventory:
+        if not _is_canary(one) or not state.is_host_in_limit(one):
+            continue
+        if one not in state.activated_hosts or one in state.failed_hosts:
+            what = "failed" if one in state.activated_hosts else "was not reached"
+            return f"{one.name}, which goes first (group {CANARY}), {what}; nothing was done here"
+    return None
+
+
+def summary(state: State) -> list[str]:
+    """What became of the hosts of a run over several, and what to type for those that are left."""
+    hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+    if len(hosts) < 2 or not state.is_executing:
+        return []
+    left = [host for host in hosts if not report.complete(state, host)]
+    lines = [f"{len(hosts) - len(left)} of {len(hosts)} hosts are as they should be"]
+    away = [host.name for host in left if host not in state.activated_hosts]
+    there = [host.name for host in left if host in state.activated_hosts]
+    if there:
+        lines.append(f"not finished, their lines are above: {', '.join(there)}")
+    if away:
+        lines.append(f"not reached, asleep or away: {', '.join(away)}")
+    if left:
+        again = " ".join(f"--limit {name}" for name in (*there, *away))
+        lines.append(f"for these again, when they are back: the same command with {again}")
+    return lines
+
+
+def _is_canary(host: Host) -> bool:
+    return CANARY in host.groups
