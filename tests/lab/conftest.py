@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import missing
-from . import darwin
 from . import lab as labs
+from .calls import refusals
 from .gpu import Cluster, cluster_on
 from .lab import Lab
 
@@ -31,8 +31,9 @@ def cluster(lab: Lab) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def nothing_that_a_mac_lacks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test in which a Mac of the lab was asked what no Mac would understand."""
+    """Fails a test in which a Mac of the lab, or Homebrew on Linux, was asked what none would
+    understand."""
     yield
     if "lab" in request.fixturenames:
-        for mac in request.getfixturevalue("lab").macs:
-            assert darwin.refusals(mac.root) == []
+        for host in request.getfixturevalue("lab").hosts.values():
+            assert refusals(host.root) == []

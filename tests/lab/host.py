@@ -31,6 +31,7 @@ _BOOT_TIMEOUT = 30
 _VOLATILE = (
     "etc/.updated",
     "opt/darwin/state",
+    "opt/linuxbrew/state",
     "var/.updated",
     "var/cache/ldconfig",
     "var/db/com.apple.xpc.launchd",

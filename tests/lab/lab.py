@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..running import Run, Running, copy_project
-from . import base, darwin, network, packages
+from . import base, darwin, engine, homebrew, network, packages
 from .host import Host, cgroup_trees, end
 
 #: Every lab of this machine has a folder here, named after its process: PID-STARTTIME.
@@ -44,7 +44,6 @@ class Lab:
         self.folder = FOLDERS / f"{os.getpid()}-{_start_time(os.getpid())}"
         self.network = network.Network(f"homeport-lab-{os.getpid()}")
         self.hosts: dict[str, Host] = {}
-        self.macs: list[Host] = []
         self.binds: list[Path] = []  # folders of this machine that hosts see as well
         self.registries = packages.of_this_machine()
         self.project = self.folder / "project"
@@ -71,19 +70,29 @@ class Lab:
             self._proxy.close()
         _remove(self.folder, self.network.name)
 
-    def host(self, name: str, disk: str = "4G") -> Host:
-        """The host called `name`: the one there is, or a new one that has just booted."""
+    def host(self, name: str, disk: str = "4G", brew_owner: str | None = None) -> Host:
+        """The host called `name`: the one there is, or a new one that has just booted. With a
+        `brew_owner` it has Homebrew, as that user's (homebrew/README.md)."""
         if name not in self.hosts:
-            self._boot(self._create(name, disk))
+            host = self._create(name, disk)
+            if brew_owner:
+                homebrew.install_on_linux(host.root, brew_owner)
+            self._boot(host, homebrew=bool(brew_owner))
         return self.hosts[name]
 
-    def mac(self, name: str) -> Host:
-        """The same, and a Mac to whoever comes by SSH (darwin/README.md)."""
+    def mac(
+        self,
+        name: str,
+        chip: darwin.Chip = "arm64",
+        memory: int = 16 * 1024**3,
+        brew_owner: str | None = "anna",
+    ) -> Host:
+        """The same, and a Mac to whoever comes by SSH (darwin/README.md), with `memory` bytes;
+        without a `brew_owner` it has no Homebrew."""
         if name not in self.hosts:
             host = self._create(name, "4G")
-            darwin.prepare(host.root)
-            self.macs.append(host)
-            self._boot(host)
+            darwin.prepare(host.root, chip, memory, brew_owner)
+            self._boot(host, homebrew=bool(brew_owner))
         return self.hosts[name]
 
     def boot(self, *names: str) -> list[Host]:
@@ -182,8 +191,9 @@ class Lab:
             (one.root / "etc/hosts").write_text(own)
         return host
 
-    def _boot(self, host: Host) -> None:
-        host.boot([*self.registries.folders, *self.binds])
+    def _boot(self, host: Host, homebrew: bool = False) -> None:
+        what_brew_installs = [engine.packages()] if homebrew else []
+        host.boot([*self.registries.folders, *self.binds, *what_brew_installs])
 
 
 @contextlib.contextmanager

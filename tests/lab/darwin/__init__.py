@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from .. import engine, homebrew
+from ..calls import DARWIN, Call, calls, refusals
 from . import tools
 
+__all__ = ["DARWIN", "Call", "Chip", "calls", "log_in", "power", "prepare", "refusals", "sysctl"]
+
 HERE = Path(__file__).resolve().parent
-DARWIN = Path("opt/darwin")
 
 #: Name, uid and login shell of the people; `staff` is everybody's group, as on a Mac.
 USERS = {"anna": (501, "/bin/zsh"), "ops": (502, "/bin/zsh")}
@@ -20,59 +21,64 @@ STAFF = 20
 
 PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
-#: What sysctl, uname and sw_vers answer: a MacBook Pro with 16 GB and macOS 15.6.
-SYSCTL = {
+Chip = Literal["arm64", "x86_64"]
+
+#: What sysctl, uname and sw_vers answer on macOS 15.6.
+_SYSCTL = {
     "kern.ostype": "Darwin",
     "kern.osrelease": "24.6.0",
     "kern.osversion": "24G84",
     "kern.osproductversion": "15.6",
-    "kern.version": "Darwin Kernel Version 24.6.0: Mon Jul 14 11:30:40 PDT 2025; "
-    "root:xnu-11417.140.69~1/RELEASE_ARM64_T6041",
     "kern.boottime": "{ sec = 1767225600, usec = 0 } Thu Jan  1 00:00:00 2026",
-    "hw.machine": "arm64",
-    "hw.model": "Mac16,8",
-    "hw.memsize": str(16 * 1024**3),
-    "hw.ncpu": "12",
-    "hw.physicalcpu": "12",
-    "hw.logicalcpu": "12",
-    "hw.pagesize": "16384",
-    "hw.optional.arm64": "1",
-    "machdep.cpu.brand_string": "Apple M4 Pro",
     "vm.swapusage": "total = 0.00M  used = 0.00M  free = 0.00M  (encrypted)",
 }
+_KERNEL = "Darwin Kernel Version 24.6.0: Mon Jul 14 11:30:40 PDT 2025; root:xnu-11417.140.69~1/"
 
-#: The version of the formula llama.cpp; whoever wants another formula adds a folder in the host.
-LLAMA_CPP = "11549"
+#: A MacBook Pro of 2024 and one of 2019. What is missing in one is an unknown oid there.
+_CHIPS: dict[Chip, dict[str, str]] = {
+    "arm64": {
+        "kern.version": f"{_KERNEL}RELEASE_ARM64_T6041",
+        "hw.machine": "arm64",
+        "hw.model": "Mac16,8",
+        "hw.ncpu": "12",
+        "hw.physicalcpu": "12",
+        "hw.logicalcpu": "12",
+        "hw.pagesize": "16384",
+        "hw.optional.arm64": "1",
+        "iogpu.wired_limit_mb": "0",
+        "machdep.cpu.brand_string": "Apple M4 Pro",
+        "sysctl.proc_translated": "0",
+    },
+    "x86_64": {
+        "kern.version": f"{_KERNEL}RELEASE_X86_64",
+        "hw.machine": "x86_64",
+        "hw.model": "MacBookPro16,1",
+        "hw.ncpu": "16",
+        "hw.physicalcpu": "8",
+        "hw.logicalcpu": "16",
+        "hw.pagesize": "4096",
+        "machdep.cpu.brand_string": "Intel(R) Core(TM) i9-9880H CPU @ 2.30GHz",
+    },
+}
+
+#: What `pmset -g batt` says: a laptop at the wall, one on the move, and a Mac without a battery.
+_POWER = {
+    "wall": "Now drawing from 'AC Power'\n"
+    " -InternalBattery-0 (id=24576099)\t100%; charged; 0:00 remaining present: true\n",
+    "battery": "Now drawing from 'Battery Power'\n"
+    " -InternalBattery-0 (id=24576099)\t72%; discharging; 3:12 remaining present: true\n",
+    "no battery": "Now drawing from 'AC Power'\n",
+}
 
 
-@dataclass(frozen=True)
-class Call:
-    """A stand-in that was run; `refused` says what is wrong with its arguments, or is empty."""
-
-    time: float
-    pid: int
-    uid: int
-    program: str
-    argv: tuple[str, ...]
-    status: int
-    refused: str
+def sysctl(chip: Chip = "arm64", memory: int = 16 * 1024**3) -> dict[str, str]:
+    """What sysctl(8) knows on a Mac with `memory` bytes."""
+    return {**_SYSCTL, **_CHIPS[chip], "hw.memsize": str(memory)}
 
 
-def calls(root: Path) -> list[Call]:
-    """All runs of stand-ins in the host at `root`, oldest first. Programs that are Linux's own
-    behind a check of their options are in it only when they refused."""
-    lines = (root / DARWIN / "state/calls.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    return [Call(**{**one, "argv": tuple(one["argv"])}) for one in found]
-
-
-def refusals(root: Path) -> list[str]:
-    """What a Mac would not have understood, or no stand-in models: a line each."""
-    return [
-        f"{' '.join([call.program, *call.argv])}: {call.refused}"
-        for call in calls(root)
-        if call.refused
-    ]
+def power(root: Path, source: Literal["wall", "battery", "no battery"]) -> None:
+    """Plug the Mac at `root` in, or out."""
+    _write(root / DARWIN / "state/power", _POWER[source])
 
 
 def log_in(root: Path, *uids: int) -> None:
@@ -83,17 +89,25 @@ def log_in(root: Path, *uids: int) -> None:
     new.rename(file)
 
 
-def prepare(root: Path) -> None:
-    """Make the Debian at `root`, which is not booted, a Mac for those who come by SSH."""
+def prepare(
+    root: Path,
+    chip: Chip = "arm64",
+    memory: int = 16 * 1024**3,
+    brew_owner: str | None = "anna",
+) -> None:
+    """Make the Debian at `root`, which is not booted, a Mac for those who come by SSH: with
+    `memory` bytes, and with Homebrew as `brew_owner`'s, or without where that is None."""
     _programs(root)
     _openmp(root)
-    _state(root)
+    _state(root, chip, memory)
     _people(root)
-    _homebrew(root)
+    if brew_owner:
+        arm = chip == "arm64"
+        # Homebrew makes no packages for Intel any more.
+        bottle = "arm64_sequoia" if arm else None
+        homebrew.install(root, homebrew.OPT if arm else homebrew.LOCAL, brew_owner, bottle)
     _sessions(root)
-    subprocess.run(
-        ["chroot", root, "/usr/bin/python3", "-m", "compileall", "-q", f"/{DARWIN}/lib"], check=True
-    )
+    homebrew.compiled(root, DARWIN)
 
 
 def _programs(root: Path) -> None:
@@ -101,8 +115,8 @@ def _programs(root: Path) -> None:
     lib, programs = root / DARWIN / "lib", root / DARWIN / "usr/bin"
     for name in ("standins", "launchd"):
         shutil.copytree(HERE / name, lib / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("run", "enter"):
-        _write(lib / name, (HERE / "files" / name).read_text(), 0o755)
+    _write(lib / "enter", (HERE / "files/enter").read_text(), 0o755)
+    homebrew.write_runner(root, DARWIN)
     (lib / "refused").symlink_to("run")
     for folder in ("usr/bin", "usr/sbin", "linux/bin", "linux/sbin", "linux/proc"):
         (root / DARWIN / folder).mkdir(parents=True, exist_ok=True)
@@ -125,18 +139,15 @@ def _programs(root: Path) -> None:
 
 
 def _openmp(root: Path) -> None:
-    """The engine's wheel for Linux links to libgomp, and a Mac's to nothing: this machine's own,
-    which is of the same distribution."""
-    library = next(Path("/usr/lib").glob("*-linux-gnu/libgomp.so.1"), None)
-    if library is None:
-        raise RuntimeError("a Mac of the lab needs this machine's libgomp: apt install libgomp1")
+    """The engine's wheel for Linux links to libgomp, and a Mac's to nothing."""
+    library = engine.openmp()
     shutil.copy(library, root / library.relative_to("/"))
 
 
-def _state(root: Path) -> None:
-    state = root / DARWIN / "state"
-    _write(state / "calls.jsonl", "", 0o666)
-    _write(state / "sysctl", "".join(f"{key}: {value}\n" for key, value in SYSCTL.items()))
+def _state(root: Path, chip: Chip, memory: int) -> None:
+    lines = [f"{key}: {value}\n" for key, value in sysctl(chip, memory).items()]
+    _write(root / DARWIN / "state/sysctl", "".join(lines))
+    power(root, "wall")
     (root / "var/db").mkdir(mode=0o755)
     log_in(root, USERS["anna"][0])
 
@@ -165,24 +176,6 @@ def _people(root: Path) -> None:
     _write(etc / "shadow", shadow.replace(":!:", ":*:"), 0o640)
     # A Mac's sudo keeps the PATH.
     _write(etc / "sudoers.d/darwin", "Defaults !secure_path\n", 0o440)
-
-
-def _homebrew(root: Path) -> None:
-    """Installed, the first user's own, and not on the PATH of a session over SSH."""
-    prefix = root / "opt/homebrew"
-    for folder in ("bin", "Cellar", "Caskroom", "opt", "Library/Taps"):
-        (prefix / folder).mkdir(parents=True)
-    (prefix / "bin/brew").symlink_to(f"/{DARWIN}/lib/run")
-    for path in (prefix, *prefix.rglob("*")):
-        os.chown(path, USERS["anna"][0], STAFF, follow_symlinks=False)
-    formulae, python = root / DARWIN / "formulae", _followed(root, root / "usr/bin/python3").name
-    keg = formulae / python.replace("python", "python@")
-    _write(keg / "version", f"{python.removeprefix('python')}.0\n")
-    (keg / "bin").mkdir()
-    (keg / "bin" / python).symlink_to(f"/usr/bin/{python}")
-    server = (HERE / "files/llama-server").read_text()
-    _write(formulae / "llama.cpp/version", f"{LLAMA_CPP}\n")
-    _write(formulae / "llama.cpp/bin/llama-server", server, 0o755)
 
 
 def _sessions(root: Path) -> None:

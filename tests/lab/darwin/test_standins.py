@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from . import HERE, SYSCTL, tools
+from . import DARWIN, HERE, Chip, power, sysctl, tools
 
 
 class Mac:
@@ -18,14 +18,17 @@ class Mac:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("lib", "state", "linux"):
-            (folder / name).mkdir()
+            (folder / name).mkdir(parents=True)
         (folder / "lib/standins").symlink_to(HERE / "standins")
         (folder / "linux/bin").symlink_to("/usr/bin")
         (folder / "state/calls.jsonl").touch()
-        lines = "".join(f"{key}: {value}\n" for key, value in SYSCTL.items())
-        (folder / "state/sysctl").write_text(lines)
+        self.be("arm64")
         self._start = f"import sys; sys.path.insert(0, {str(folder / 'lib')!r}); "
         self._start += "sys.argv.pop(0); from standins.runtime import main; main()"
+
+    def be(self, chip: Chip) -> None:
+        lines = "".join(f"{key}: {value}\n" for key, value in sysctl(chip).items())
+        (self.folder / "state/sysctl").write_text(lines)
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-ISBc", self._start, *argv]
@@ -81,6 +84,8 @@ def test_output(mac: Mac, words: str, printed: str) -> None:
     ("words", "status"),
     [
         ("uname --kernel-name", 1),
+        ("pmset -g", 1),
+        ("pmset displaysleepnow", 1),
         ("date -d yesterday", 1),
         ("base64 -w0", 64),
         ("df --output=avail .", 64),
@@ -118,3 +123,24 @@ def test_sed_takes_the_next_word_for_the_extension(mac: Mac) -> None:
 def test_an_unknown_oid(mac: Mac) -> None:
     done = mac.run("sysctl", "-n", "hw.nothing")
     assert (done.returncode, done.stderr) == (1, "sysctl: unknown oid 'hw.nothing'\n")
+
+
+def test_an_intel_mac(mac: Mac) -> None:
+    mac.be("x86_64")
+    assert mac.run("uname", "-mp").stdout == "x86_64 i386\n"
+    assert mac.run("sysctl", "-n", "hw.machine").stdout == "x86_64\n"
+    assert mac.run("sysctl", "-n", "hw.optional.arm64").returncode == 1
+    assert "RELEASE_X86_64" in mac.run("uname", "-v").stdout
+
+
+def test_where_the_power_comes_from(tmp_path: Path) -> None:
+    mac = Mac(tmp_path / DARWIN)
+    power(tmp_path, "wall")
+    assert mac.run("pmset", "-g", "batt").stdout == (
+        "Now drawing from 'AC Power'\n"
+        " -InternalBattery-0 (id=24576099)\t100%; charged; 0:00 remaining present: true\n"
+    )
+    power(tmp_path, "battery")
+    assert mac.run("pmset", "-g", "batt").stdout.startswith("Now drawing from 'Battery Power'\n")
+    power(tmp_path, "no battery")
+    assert mac.run("pmset", "-g", "batt").stdout == "Now drawing from 'AC Power'\n"

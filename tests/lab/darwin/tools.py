@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 #: In /usr/bin and in /usr/sbin.
 STAND_INS = (
-    *("base64", "date", "df", "dscl", "launchctl", "mktemp", "plutil", "ps", "readlink", "sed"),
-    *("shasum", "stat", "sw_vers", "uname", "wc"),
+    *("base64", "date", "df", "dscl", "launchctl", "mktemp", "plutil", "pmset", "ps", "readlink"),
+    *("sed", "shasum", "stat", "sw_vers", "uname", "wc"),
 )
 STAND_INS_SBIN = ("lsof", "sysctl")
 

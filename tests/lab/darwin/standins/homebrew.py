@@ -1,4 +1,5 @@
-"""brew: bottles from /opt/darwin/formulae/NAME/{version,bin/*}, and casks from .../casks.
+"""brew: bottles from HOME/formulae/NAME/{version,bin/*}, and casks from .../casks, where HOME is
+/opt/darwin, or /opt/linuxbrew on a host that is no Mac.
 
 A test changes what there is to install by editing those folders: another `version` is an upgrade.
 """
@@ -13,18 +14,31 @@ from pathlib import Path
 
 from .runtime import HOME, Failed, Refused
 
-PREFIX = Path("/opt/homebrew")
-VERSION = "4.6.17"
+VERSION = "6.0.9"
 USAGE = "Example usage:\n  brew info [FORMULA|CASK...]\n  brew install FORMULA|CASK..."
+
+#: Of the many variables in its manual those that make sense for programs that run it.
+VARIABLES = frozenset(
+    {
+        *("HOMEBREW_AUTO_UPDATE_SECS", "HOMEBREW_NO_ANALYTICS", "HOMEBREW_NO_ASK"),
+        *("HOMEBREW_NO_AUTOREMOVE", "HOMEBREW_NO_AUTO_UPDATE", "HOMEBREW_NO_COLOR"),
+        *("HOMEBREW_NO_EMOJI", "HOMEBREW_NO_ENV_HINTS", "HOMEBREW_NO_INSTALLED_DEPENDENTS_CHECK"),
+        *("HOMEBREW_NO_INSTALL_CLEANUP", "HOMEBREW_NO_INSTALL_UPGRADE"),
+        # Set by `brew shellenv`.
+        *("HOMEBREW_CELLAR", "HOMEBREW_PREFIX", "HOMEBREW_REPOSITORY"),
+    }
+)
 
 
 class Shelf:
     """Formulae or casks: those to be had, and those installed."""
 
     def __init__(self, cask: bool) -> None:
+        settings = json.loads(Path(HOME, "homebrew.json").read_text())
+        self.prefix, self.bottle = Path(settings["prefix"]), settings["bottle"]
         self.kind = "cask" if cask else "formula"
         self.offered = Path(HOME, "casks" if cask else "formulae")
-        self.cellar = PREFIX / ("Caskroom" if cask else "Cellar")
+        self.cellar = self.prefix / ("Caskroom" if cask else "Cellar")
 
     def newest(self, name: str) -> str:
         file = self.offered / name / "version"
@@ -37,43 +51,57 @@ class Shelf:
             )
         return file.read_text().strip()
 
+    def kegs(self, name: str) -> list[str]:
+        """The versions that are there, the linked one last."""
+        found = sorted(keg.name for keg in (self.cellar / name).glob("*"))
+        opt = self.prefix / "opt" / name
+        linked = opt.readlink().name if opt.is_symlink() else ""
+        return sorted(found, key=lambda version: version == linked)
+
     def installed(self) -> dict[str, str]:
-        kegs = self.cellar.glob("*/*") if self.cellar.is_dir() else ()
-        return {keg.parent.name: keg.name for keg in sorted(kegs)}
+        names = sorted(folder.name for folder in self.cellar.glob("*"))
+        return {name: kegs[-1] for name in names if (kegs := self.kegs(name))}
 
     def pour(self, name: str) -> None:
         version = self.newest(name)
         keg = self.cellar / name / version
+        if self.bottle:
+            print(f"==> Pouring {name}--{version}.{self.bottle}.bottle.tar.gz")
+        else:
+            print("==> cmake -S . -B build\n==> cmake --build build\n==> cmake --install build")
+        self.unlink(name)
+        shutil.rmtree(keg, ignore_errors=True)
         shutil.copytree(self.offered / name / "bin", keg / "bin", symlinks=True)
         for program in (keg / "bin").iterdir():
-            link = PREFIX / "bin" / program.name
+            link = self.prefix / "bin" / program.name
             link.unlink(missing_ok=True)
-            link.symlink_to(Path("..", *program.relative_to(PREFIX).parts))
-        opt = PREFIX / "opt" / name
-        opt.parent.mkdir(exist_ok=True)
+            link.symlink_to(Path("..", *program.relative_to(self.prefix).parts))
+        opt = self.prefix / "opt" / name
         opt.unlink(missing_ok=True)
-        opt.symlink_to(Path("..", *keg.relative_to(PREFIX).parts))
-        print(f"==> Pouring {name}--{version}.arm64_sequoia.bottle.tar.gz")
+        opt.symlink_to(Path("..", *keg.relative_to(self.prefix).parts))
         files = sum(1 for path in keg.rglob("*") if path.is_file())
-        print(f"🍺  {keg}: {files} files, 1MB")
+        emoji = "" if os.environ.get("HOMEBREW_NO_EMOJI") else "🍺  "
+        print(f"{emoji}{keg}: {files} files, 1MB")
 
-    def remove(self, name: str) -> None:
-        keg = self.cellar / name
-        linked = Path("..", *keg.relative_to(PREFIX).parts)
-        for link in (PREFIX / "bin").iterdir():
+    def unlink(self, name: str) -> None:
+        linked = Path("..", *(self.cellar / name).relative_to(self.prefix).parts)
+        for link in (self.prefix / "bin").iterdir():
             if link.is_symlink() and link.readlink().is_relative_to(linked):
                 link.unlink()
-        (PREFIX / "opt" / name).unlink(missing_ok=True)
-        shutil.rmtree(keg)
+        (self.prefix / "opt" / name).unlink(missing_ok=True)
+
+    def clean_up(self, name: str) -> None:
+        """Remove what an upgrade left, unless the user wants it to stay."""
+        old = self.kegs(name)[:-1]
+        if old and not os.environ.get("HOMEBREW_NO_INSTALL_CLEANUP"):
+            print(f"==> Running `brew cleanup {name}`...")
+            for version in old:
+                print(f"Removing: {self.cellar / name / version}... (1 files, 1MB)")
+                shutil.rmtree(self.cellar / name / version)
 
 
 def brew(argv: list[str]) -> int:
-    if os.getuid() == 0:
-        raise Failed(
-            "Error: Running Homebrew as root is extremely dangerous and no longer supported.\n"
-            "As Homebrew does not drop privileges on installation you would be giving all\n"
-            "build scripts full access to your system."
-        )
+    _surroundings(argv)
     if not argv:
         raise Refused("brew without a command", USAGE)
     words = [word for word in argv[1:] if word not in ("--cask", "--casks", "--formula", "-q")]
@@ -88,6 +116,26 @@ def brew(argv: list[str]) -> int:
     return commands[argv[0]](words, Shelf(cask))
 
 
+def _surroundings(argv: list[str]) -> None:
+    """What it wants of whoever runs it, whatever the command."""
+    if not os.environ.get("HOME"):
+        raise Failed("Error: $HOME must be set to run brew.")
+    for name in os.environ:
+        if name.startswith("HOMEBREW_") and name not in VARIABLES:
+            raise Refused(f"{name} is no variable of Homebrew's, or not modelled")
+    if not os.access(".", os.R_OK):
+        user = os.environ.get("USER") or str(os.getuid())
+        raise Failed(
+            f"Error: The current working directory must be readable to {user} to run brew."
+        )
+    if os.getuid() == 0 and argv[:1] not in (["--prefix"], ["--version"]):
+        raise Failed(
+            "Error: Running Homebrew as root is extremely dangerous and no longer supported.\n"
+            "As Homebrew does not drop privileges on installation you would be giving all\n"
+            "build scripts full access to your system."
+        )
+
+
 def _names(
     command: str, words: list[str], known: tuple[str, ...] = ()
 ) -> tuple[set[str], list[str]]:
@@ -100,14 +148,37 @@ def _names(
     return flags, [word for word in words if word not in flags]
 
 
-def _writable() -> None:
-    if not os.access(PREFIX / "bin", os.W_OK):
-        raise Failed(
-            "Error: The following directories are not writable by your user:\n"
-            f"{PREFIX}\n\nYou should change the ownership of these directories to your user."
-        )
+def _writable(shelf: Shelf, what: str) -> None:
+    """Brings itself up to date, asks a person, and looks whether it may install."""
     if not os.environ.get("HOMEBREW_NO_AUTO_UPDATE"):
+        if not os.access(shelf.cellar, os.W_OK):
+            raise Failed(
+                f"Error: {shelf.cellar} is not writable. You should change the\n"
+                f"ownership and permissions of {shelf.cellar} back to your\nuser account:\n"
+                f"  sudo chown -R $(whoami) {shelf.cellar}"
+            )
         print("==> Auto-updating Homebrew...", file=sys.stderr)
+        if not os.environ.get("HOMEBREW_NO_ENV_HINTS"):
+            print(
+                "Adjust how often this is run with `$HOMEBREW_AUTO_UPDATE_SECS` or disable with\n"
+                "`$HOMEBREW_NO_AUTO_UPDATE=1`. Hide these hints with `$HOMEBREW_NO_ENV_HINTS=1` "
+                "(see `man brew`).",
+                file=sys.stderr,
+            )
+    # Since Homebrew 6, at a terminal only.
+    if sys.stdin.isatty() and not os.environ.get("HOMEBREW_NO_ASK"):
+        print(f"==> Do you want to proceed with the {what}? [y/n]", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Failed("")
+    folders = [shelf.cellar, *(shelf.prefix / name for name in ("bin", "opt", "var/homebrew"))]
+    if closed := " ".join(str(folder) for folder in folders if not os.access(folder, os.W_OK)):
+        lines = closed.replace(" ", "\n")
+        raise Failed(
+            f"Error: The following directories are not writable by your user:\n{lines}\n\n"
+            "You should change the ownership of these directories to your user.\n"
+            f"  sudo chown -R $(whoami) {closed}\n\n"
+            f"And make sure that your user has write permission.\n  chmod u+w {closed}"
+        )
 
 
 def _version(words: list[str], shelf: Shelf) -> int:
@@ -120,9 +191,9 @@ def _prefix(words: list[str], shelf: Shelf) -> int:
     _, names = _names("--prefix", words)
     for name in names:
         shelf.newest(name)
-        print(PREFIX / "opt" / name)
+        print(shelf.prefix / "opt" / name)
     if not names:
-        print(PREFIX)
+        print(shelf.prefix)
     return 0
 
 
@@ -132,7 +203,7 @@ def _list(words: list[str], shelf: Shelf) -> int:
     missing = [name for name in names if name not in there]
     for name in names or there:
         if name in there:
-            print(f"{name} {there[name]}" if "--versions" in flags else name)
+            print(" ".join([name, *shelf.kegs(name)]) if "--versions" in flags else name)
         elif "--versions" not in flags:
             print(f"Error: No such keg: {shelf.cellar}/{name}", file=sys.stderr)
     return 1 if missing else 0
@@ -141,11 +212,8 @@ def _list(words: list[str], shelf: Shelf) -> int:
 def _install(words: list[str], shelf: Shelf) -> int:
     _, names = _names("install", words)
     if not names:
-        raise Refused(
-            "brew install without a name",
-            "Error: Invalid usage: this command requires at least 1 formula or cask argument.",
-        )
-    _writable()
+        raise _usage("install")
+    _writable(shelf, "installation")
     for name in names:
         there, newest = shelf.installed().get(name), shelf.newest(name)
         if there == newest:
@@ -155,26 +223,60 @@ def _install(words: list[str], shelf: Shelf) -> int:
                 file=sys.stderr,
             )
             continue
+        if there and os.environ.get("HOMEBREW_NO_INSTALL_UPGRADE"):
+            print(
+                f"Warning: {name} {there} is already installed, it's just not up-to-date.\n"
+                f"To upgrade to {newest}, run:\n  brew upgrade {name}",
+                file=sys.stderr,
+            )
+            continue
         if there:
-            shelf.remove(name)
+            print(f"==> Upgrading {name}\n  {there} -> {newest}")
         shelf.pour(name)
+        shelf.clean_up(name)
     return 0
 
 
+def _usage(command: str) -> Refused:
+    return Refused(
+        f"brew {command} without a name",
+        "Error: Invalid usage: this command requires at least 1 formula or cask argument.",
+    )
+
+
 def _uninstall(words: list[str], shelf: Shelf) -> int:
-    _, names = _names("uninstall", words)
+    flags, names = _names("uninstall", words, ("--force",))
+    if not names:
+        raise _usage("uninstall")
     for name in names:
-        there = shelf.installed().get(name)
-        if there is None:
+        kegs = shelf.kegs(name)
+        if not kegs:
             raise Failed(f"Error: No such keg: {shelf.cellar}/{name}")
-        print(f"Uninstalling {shelf.cellar}/{name}/{there}...")
-        shelf.remove(name)
+        gone = kegs if "--force" in flags else kegs[-1:]
+        folder = shelf.cellar / name
+        if not os.access(shelf.cellar, os.W_OK):
+            raise Failed(
+                f"Error: Could not remove {name} keg! Do so manually:\n"
+                f"  sudo rm -rf {folder / gone[-1]}"
+            )
+        print(f"Uninstalling {folder / gone[-1]}... (1 files, 1MB)")
+        shelf.unlink(name)
+        for version in gone:
+            shutil.rmtree(folder / version)
+        if left := [version for version in kegs if version not in gone]:
+            are = "are" if len(left) > 1 else "is"
+            print(
+                f"{name} {', '.join(left)} {are} still installed.\n"
+                f"To remove all versions, run:\n  brew uninstall --force {name}"
+            )
+        else:
+            folder.rmdir()
     return 0
 
 
 def _upgrade(words: list[str], shelf: Shelf) -> int:
     _, names = _names("upgrade", words)
-    _writable()
+    _writable(shelf, "upgrade")
     for name in names or _behind(shelf):
         there, newest = shelf.installed().get(name), shelf.newest(name)
         if there is None:
@@ -182,9 +284,10 @@ def _upgrade(words: list[str], shelf: Shelf) -> int:
         if there == newest:
             print(f"Warning: {name} {there} already installed", file=sys.stderr)
             continue
+        print(f"==> Upgrading 1 outdated package:\n{name} {there} -> {newest}")
         print(f"==> Upgrading {name}\n  {there} -> {newest}")
-        shelf.remove(name)
         shelf.pour(name)
+        shelf.clean_up(name)
     return 0
 
 
@@ -222,7 +325,8 @@ def _info(words: list[str], shelf: Shelf) -> int:
 
 def _tap(words: list[str], shelf: Shelf) -> int:
     _, names = _names("tap", words)
-    taps = PREFIX / "Library/Taps"
+    own = shelf.prefix / "Homebrew"
+    taps = (own if own.is_dir() else shelf.prefix) / "Library/Taps"
     for name in names:
         owner, _, repository = name.partition("/")
         if not repository:

@@ -13,14 +13,14 @@ from _json import encode_basestring_ascii as _json_text  # the json module doubl
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-HOME = __file__.rpartition("/lib/")[0]  # /opt/darwin
+HOME = __file__.rpartition("/lib/")[0]  # /opt/darwin, or /opt/linuxbrew: see ../../homebrew
 STATE = f"{HOME}/state"
 LINUX = f"{HOME}/linux"  # where the real programs and /proc are, see files/enter
 LOG = f"{STATE}/calls.jsonl"
 
 #: The module that has each stand-in, as a function of that name.
 MODULES = {
-    "system": ("date", "df", "dscl", "sw_vers", "sysctl", "uname"),
+    "system": ("date", "df", "dscl", "pmset", "sw_vers", "sysctl", "uname"),
     "file": ("base64", "mktemp", "readlink", "sed", "shasum", "stat", "wc"),
     "plist": ("plutil",),
     "process": ("lsof", "ps"),

@@ -1,4 +1,4 @@
-"""What the machine is: uname, sw_vers, sysctl, dscl, df, date."""
+"""What the machine is: uname, sw_vers, sysctl, pmset, dscl, df, date."""
 
 # pathlib doubles the start-up
 # ruff: noqa: PTH116, PTH123
@@ -32,7 +32,7 @@ def uname(argv: list[str]) -> int:
         "r": known["kern.osrelease"],
         "v": known["kern.version"],
         "m": known["hw.machine"],
-        "p": "arm",
+        "p": "arm" if known["hw.machine"] == "arm64" else "i386",
         "o": known["kern.ostype"],
     }
     letters = {letter for letter, _ in found} or {"s"}
@@ -78,6 +78,14 @@ def sysctl(argv: list[str]) -> int:
             print(f"sysctl: unknown oid '{name}'", file=sys.stderr)
             status = 1
     return status
+
+
+def pmset(argv: list[str]) -> int:
+    if argv != ["-g", "batt"]:
+        raise Refused("pmset is modelled with -g batt only", "Usage: pmset <options>")
+    with open(f"{STATE}/power") as file:
+        sys.stdout.write(file.read())
+    return 0
 
 
 def dscl(argv: list[str]) -> int:
