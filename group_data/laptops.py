@@ -6,7 +6,8 @@ serve = ["claude-fable5"]
 
 # The quant: None takes the largest that fits the machine beside a browser and an editor, and prints
 # the sum; or a name, such as "Q4_K_M", which has to fit the machine itself.
-# The context is the route's, in all.py; where that says none, memory that is left buys some.
+# The context is the route's, in all.py; where that says none, and the quant is the best there is,
+# memory that is left buys some.
 quant = None
 
 # Where llama.cpp comes from:

@@ -193,14 +193,11 @@ def best(
 def pinned(
     quant: Quant, contexts: tuple[int, ...], footprint: Footprint, memories: tuple[Memory, ...]
 ) -> Choice:
-    """The `quant` that the user wants, where it fits, else where it works; raises `SettingsError`
-    where it would not even do that."""
-    if found := best((quant,), contexts, footprint, memories):
-        return found
+    """The `quant` that the user wants, with the smallest of `contexts`, where it fits, else where
+    it works; raises `SettingsError` where it would not even do that."""
     tried = [Choice(quant, min(contexts), memory, footprint) for memory in memories]
-    for one in tried:
-        if one.works:
-            return one
+    for one in (*(one for one in tried if one.fits), *(one for one in tried if one.works)):
+        return one
     raise SettingsError(
         "quant",
         quant.name,

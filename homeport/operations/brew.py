@@ -26,6 +26,7 @@ PATH="${brew%/brew}:/usr/bin:/bin:/usr/sbin:/sbin"
 export PATH HOMEBREW_NO_ASK=1 HOMEBREW_NO_ENV_HINTS=1 HOMEBREW_NO_INSTALL_CLEANUP=1
 """
 
+# With --force it takes away older versions as well.
 # What is about to be installed is recorded first: an interrupted run leaves nothing unknown.
 _INSTALL = """
 echo "$brew" > "$record"
@@ -45,8 +46,8 @@ build=$("$program" --version 2>&1 \
 """
 
 _UNINSTALL = """
-! "$brew" list --versions "$formula" >/dev/null || "$brew" uninstall "$formula" </dev/null || {
-  echo "$failed" >&2; exit 1; }
+! "$brew" list --versions "$formula" >/dev/null \\
+  || "$brew" uninstall --force "$formula" </dev/null || { echo "$failed" >&2; exit 1; }
 rm -f "$record"
 """
 

@@ -44,7 +44,8 @@ _LOAD_TIMEOUT = 900
 _PROGRESS_EVERY = 15
 
 #: A service has crashed when it was found with another process this often, or for so many seconds
-#: with none: longer than any manager waits before it starts one again.
+#: with none: longer than any manager waits before it starts one again, or serve.sh before it looks
+#: whether there is mains power now.
 _CRASHES = 3
 _GONE_FOR = 20
 
@@ -156,7 +157,7 @@ def _wait(route: Route, python: str, token_path: str | None, supervised: Supervi
             gone_since = None
             if pid not in pids:
                 pids.append(pid)
-        if found["state"] == "refused" and _waits_for_mains(supervised):
+        if waited > _GONE_FOR and found["state"] == "refused" and _waits_for_mains(supervised):
             return {"state": "waiting", "detail": ""}
         gone = gone_since is not None and time.monotonic() - gone_since > _GONE_FOR
         if gone or len(pids) > _CRASHES:

@@ -32,7 +32,7 @@ shift 2
 
 if [ "$power" = on-mains ] && on_battery; then
   echo "homeport: waits for mains power (on_battery = False)"
-  while on_battery; do sleep 30; done
+  while on_battery; do sleep 10; done
 fi
 if [ "$log" != - ]; then
   rotate "$log"

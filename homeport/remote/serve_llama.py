@@ -123,7 +123,7 @@ def main() -> None:
     server = xllamacpp.Server(parameters(options))
     print(f"serving {options.alias} at {server.listening_address}", flush=True)
     signal.sigwait(stop)
-    # No cleaning up: where a request is at work the server's own waits for ever (xllamacpp 2026.10).
+    # No cleaning up: with a request at work the server's own waits for ever (xllamacpp 2026.10).
     os._exit(0)
 
 

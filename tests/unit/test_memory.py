@@ -78,10 +78,11 @@ def test_more_memory_is_never_less(one: Memory, other: Memory) -> None:
     ("memories", "quant", "context"),
     [
         ([memory(Kind.UNIFIED, 8)], None, 0),
-        ([memory(Kind.RAM, 11.5)], "Q2_K", 65_536),
+        ([memory(Kind.RAM, 12)], "Q2_K", 65_536),
+        ([memory(Kind.RAM, 14)], "Q3_K_M", 65_536),
         ([memory(Kind.UNIFIED, 16)], "Q4_K_M", 65_536),
         ([memory(Kind.UNIFIED, 24)], "Q6_K", 65_536),
-        ([memory(Kind.UNIFIED, 36)], "Q8_0", 131_072),
+        ([memory(Kind.UNIFIED, 32)], "Q8_0", 131_072),
         ([memory(Kind.CARD, 8, 16), memory(Kind.RAM, 16)], "Q3_K_M", 65_536),
         ([memory(Kind.CARD, 12, 32), memory(Kind.RAM, 32)], "Q6_K", 65_536),
         ([memory(Kind.CARD, 4, 32), memory(Kind.RAM, 32)], "Q8_0", 131_072),

@@ -16,9 +16,9 @@ BETWEEN = 10_500  # had both names for how a model is loaded
 @pytest.mark.parametrize(
     ("number", "has", "lacks"),
     [
-        (OLD.number, {"--no-mmap"}, {"--load-mode", "--cors-origins", "--cache-ram"}),
-        (BETWEEN, {"--no-mmap", "--load-mode", "--cors-origins", "--cache-ram"}, set()),
-        (NEW.number, {"--load-mode", "--cors-origins", "--cache-ram"}, {"--no-mmap"}),
+        (OLD.number, {"--no-mmap"}, {"--load-mode", "--cors-origins"}),
+        (BETWEEN, {"--no-mmap", "--load-mode", "--cors-origins"}, set()),
+        (NEW.number, {"--load-mode", "--cors-origins"}, {"--no-mmap"}),
     ],
 )
 def test_what_a_build_knows(machine: Machine, number: int, has: set[str], lacks: set[str]) -> None:

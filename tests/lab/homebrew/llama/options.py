@@ -14,9 +14,7 @@ COMMON, SAMPLING, SPECIFIC = "common params", "sampling params", "example-specif
 #: lived side by side from b10105 to b10875, and each build around that refuses the other's name.
 LOAD_MODE, NO_MMAP_GONE = 10105, 10875
 #: It came with PR 25655.
-CORS = 10000
-#: In fact it came a year earlier, by PR 16391. Here OLD lacks it, so that tests meet one without.
-CACHE_RAM = 10000
+CORS = 10010
 
 _TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
@@ -157,7 +155,12 @@ OPTIONS = (
     Option(
         SPECIFIC, ("-cram", "--cache-ram"),
         "maximum size of the prompt cache in MiB (default: 8192, -1 - no limit, 0 - disable)",
-        "N", _whole, env="LLAMA_ARG_CACHE_RAM", since=CACHE_RAM,
+        "N", _whole, env="LLAMA_ARG_CACHE_RAM",
+    ),
+    Option(
+        SPECIFIC, ("-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"),
+        "max number of context checkpoints to create per slot (default: 32)",
+        "N", _whole, env="LLAMA_ARG_CTX_CHECKPOINTS",
     ),
     Option(
         SPECIFIC, ("-np", "--parallel"), "number of server slots (default: -1, -1 = auto)",

@@ -104,8 +104,9 @@ def serve(given: dict[str, object], number: int, packages: str) -> None:
         server = engine.Server(_parameters(engine, given))
     except RuntimeError:  # it has said what is wrong
         sys.exit(1)
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # At once, since its own cleaning up waits for ever where a request is at work.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
     while server:
         signal.pause()
 
@@ -113,6 +114,8 @@ def serve(given: dict[str, object], number: int, packages: str) -> None:
 def _engine(packages: str) -> Any:
     import ctypes
 
+    # Threads that spin while they wait take the cores from the other hosts of the lab.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     # A library that is there under its name is not looked for.
     ctypes.CDLL(str(HOME / "lib/libgomp.so.1"), ctypes.RTLD_GLOBAL)
     sys.path.append(packages)
@@ -132,6 +135,7 @@ def _parameters(engine: Any, given: dict[str, object]) -> Any:
         "--parallel": "n_parallel",
         "--gpu-layers": "n_gpu_layers",
         "--cache-ram": "cache_ram_mib",
+        "--ctx-checkpoints": "n_ctx_checkpoints",
         "--jinja": "use_jinja",
         "--metrics": "endpoint_metrics",
         "--chat-template-file": "chat_template",
