@@ -55,8 +55,15 @@ done
 case $directory in "~/"*) directory=$HOME/${{directory#??}} ;; esac
 while [ ! -d "$directory" ]; do directory=$(dirname "$directory"); done
 echo "free_kib=$(df -Pk "$directory" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
-brew=$(command -v brew) && echo "brew=$brew" \\
-  && [ -w "${{brew%/bin/brew}}/bin" ] && echo brew_is_ours=yes
+brew=$(command -v brew)
+if [ "$(uname -s)" = Darwin ] && [ "$(sysctl -n hw.optional.arm64 2>/dev/null)" = 1 ]; then
+  # Whatever a shell under Rosetta says; and what a Homebrew for Intel installs has no GPU.
+  echo arch=arm64
+  if [ -x /opt/homebrew/bin/brew ]; then brew=/opt/homebrew/bin/brew
+  elif [ "$brew" = /usr/local/bin/brew ]; then brew=; fi
+fi
+[ -z "$brew" ] || echo "brew=$brew"
+[ -n "$brew" ] && [ -w "${{brew%/bin/brew}}/bin" ] && echo brew_is_ours=yes
 claude=$(PATH="$HOME/.local/bin:$PATH"; command -v claude) && echo "claude=$claude"
 true
 """

@@ -16,8 +16,12 @@ from pyinfra.api.connect import connect_all
 from pyinfra.api.deploy import add_deploy
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
-from homeport import target
+from homeport import pins, target
+from homeport.catalog import MODELS
+from homeport.pins import Pin
+from homeport.remote.pull import File
 from homeport.roles import laptop, workstation
+from homeport.weights import HubWeights
 
 MAC = [
     "home=/Users/anna b",
@@ -79,6 +83,9 @@ def plan(machine: list[str], answers: dict[str, Any] | None = None, **data: Any)
     return found
 
 
+LAPTOP_MODEL = MODELS["gemma-4-12b-coder"]
+assert LAPTOP_MODEL.laptop and isinstance(LAPTOP_MODEL.weights, HubWeights)
+QUANTS, GEMMA = LAPTOP_MODEL.laptop.quants, LAPTOP_MODEL.weights.repo
 ROUTE = {"model": "smollm2-135m", "host": "localhost", "port": 18080}
 
 
@@ -224,6 +231,41 @@ def test_a_llama_server_that_is_there_is_used_as_it_is(flags: str, there: str, a
     assert arguments[:2] == ["--model", "/Users/anna b/models/gemma.gguf"]
     assert there in arguments and absent not in arguments
     assert not any("pip install" in command for command in found.commands)
+
+
+@pytest.mark.parametrize(
+    ("devices", "quant", "layers"),
+    [
+        ("  CUDA0: NVIDIA GeForce RTX 4070 (12282 MiB, 11820 MiB free)", "Q6_K", "99"),
+        ("  Vulkan0: Intel(R) Iris(R) Xe Graphics (11909 MiB, 10000 MiB free)", "Q4_K_M", "0"),
+        ("  BLAS: OpenBLAS (0 MiB, 0 MiB free)", "Q4_K_M", "0"),
+        ("  (none)", "Q4_K_M", "0"),
+    ],
+)
+def test_a_program_that_the_user_names_may_use_a_card(
+    devices: str, quant: str, layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tuple(File(f"x-{one.name}.gguf", 1, "sha256", "a" * 64) for one in QUANTS)
+    monkeypatch.setattr(pins, "read", lambda: {GEMMA: Pin(GEMMA, "a" * 40, files)})
+    found = plan(
+        LINUX,
+        {
+            "--version": "version: 9800 (abcdef012)",
+            "--list-devices": f"Available devices:\n{devices}",
+            "--help": "--load-mode --cache-ram",
+        },
+        routes={"claude-fable5": {**ROUTE, "model": "gemma-4-12b-coder"}},
+        serve=["claude-fable5"],
+        engine="/opt/llama/bin/llama-server",
+        guardrails={},
+    )
+    unit = found.upload(r"systemd/user/homeport\.claude-fable5\.service").decode()
+    assert (
+        f'"/opt/llama/bin/llama-server" "--model" "/home/jörg x/.homeport/weights/{GEMMA}/' in unit
+    )
+    assert f'/x-{quant}.gguf"' in unit
+    assert f'"--n-gpu-layers" "{layers}"' in unit
+    assert ('"--device" "none"' in unit) == (layers == "0")
 
 
 def test_nothing_asks_for_root(mac: Plan) -> None:
