@@ -15,6 +15,7 @@ from .facts.llama import HelpFact
 from .facts.service import LaunchdLabelsFact
 from .laptop_settings import Engine
 from .layout import expand
+from .memory import Memory
 from .model import Route
 from .operations.python_env import Environment
 from .service import (
@@ -113,7 +114,7 @@ def supervised(route: Route, target: Target) -> Supervised:
         model_path=_model_path(route, target),
         token_path=server_token(route, target),
         template_path=template_path(target),
-        choice=target.choices.get(route.alias),
+        memory=_memory(route, target),
     )
     inputs = [_weights_version(route, target)]
     if route.endpoint.token:
@@ -138,6 +139,12 @@ def supervised(route: Route, target: Target) -> Supervised:
         inputs=tuple(inputs),
     )
     return Supervised(service, target.machine.manager, definition(route, target))
+
+
+def _memory(route: Route, target: Target) -> Memory | None:
+    """The memory that the model is in: that which was chosen for it, else the best there is."""
+    choice = target.choices.get(route.alias)
+    return choice.memory if choice else next(iter(target.memories), None)
 
 
 def _wrapper(route: Route, target: Target) -> tuple[str, ...]:

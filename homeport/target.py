@@ -32,11 +32,13 @@ _NOT_SEEN = "this host could not be looked at, its lines above say why. Nothing 
 @dataclass(frozen=True)
 class Target:
     """What every role is given: `settings` as they fit the machine, by the `choices` of a quant
-    for each alias. `too_large` says of each route that was left out why it was."""
+    for each alias, in one of its `memories`, of which the first is the best. `too_large` says of
+    each route that was left out why it was."""
 
     settings: HostSettings
     machine: Machine
     layout: Layout
+    memories: tuple[Memory, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
     too_large: tuple[str, ...] = ()
 
@@ -67,7 +69,8 @@ def current() -> Target | None:
         machine = replace(machine, manager=Manager.SYSTEM)
     layout = Layout.under(machine.home, settings.directory)
     try:
-        found = fitting.fitted(settings, _memories(settings, machine))
+        memories = _memories(settings, machine)
+        found = fitting.fitted(settings, memories)
     except SettingsError as error:
         _fail([str(error)])
         return None
@@ -75,7 +78,7 @@ def current() -> Target | None:
         host.log(f"{alias}: {choice}")
     for sentence in found.too_large:
         host.log_styled(sentence, fg="yellow", log_func=logger.warning)
-    return Target(found.settings, machine, layout, found.choices, found.too_large)
+    return Target(found.settings, machine, layout, memories, found.choices, found.too_large)
 
 
 def _memories(settings: HostSettings, machine: Machine) -> tuple[Memory, ...]:

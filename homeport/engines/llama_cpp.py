@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..memory import CHECKPOINTS, Choice, Kind
+from ..memory import CHECKPOINTS, Kind, Memory
 from ..model import Route
 from . import first_cause
 
@@ -77,13 +77,13 @@ NEWEST_FLAGS = frozenset(flag.spellings[0].split()[0] for flag in FLAGS.values()
 @dataclass(frozen=True)
 class LlamaServer:
     """One llama.cpp server: a route, its GGUF file, its token file and a chat template that
-    replaces the model's own, all paths on the host. `choice` says in whose memory it is."""
+    replaces the model's own, all paths on the host; and the `memory` that the model is in."""
 
     route: Route
     model_path: str
     token_path: str | None = None
     template_path: str | None = None
-    choice: Choice | None = None
+    memory: Memory | None = None
 
     def command_line(self, known_flags: frozenset[str]) -> list[str]:
         """The arguments, spelled as a server that knows `known_flags` takes them."""
@@ -92,8 +92,8 @@ class LlamaServer:
 
     def _settings(self) -> list[tuple[str, str]]:
         model, endpoint = self.route.model, self.route.endpoint
-        on_cpu = self.choice is not None and self.choice.memory.kind is Kind.RAM
-        prompts = self.choice.memory.prompts // 2**20 if self.choice else _PROMPTS_MIB
+        on_cpu = self.memory is not None and self.memory.kind is Kind.RAM
+        prompts = self.memory.prompts // 2**20 if self.memory else _PROMPTS_MIB
         found = [
             ("model", self.model_path),
             ("alias", model.alias),

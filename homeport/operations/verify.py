@@ -24,8 +24,8 @@ from .file import Commands, said_failure
 
 QUESTION = "Name the capital of France."
 
-#: Tokens and seconds allowed for an answer; a slow laptop reads at 10 tokens/s, and the longest
-#: question has 1,100.
+#: Tokens and seconds allowed for an answer, and where a model may think first; a slow laptop reads
+#: at 10 tokens/s, and the longest question has 1,100. A model too small for tools rambles.
 _ANSWER_TOKENS = 64
 _ANSWER_TIMEOUT = 120
 _PROOF_TOKENS = 512
@@ -173,7 +173,7 @@ def _waits_for_mains(supervised: Supervised) -> bool:
     if "on-mains" not in supervised.service.wrapper:
         return False
     lines: list[str] = host.get_fact(
-        LastLogLines, service=supervised.service, manager=supervised.manager, count=1
+        LastLogLines, service=supervised.service, manager=supervised.manager, count=3
     )
     return any("waits for mains power" in line for line in lines)
 
@@ -187,7 +187,9 @@ def _ask(
 ) -> dict[str, Any]:
     tokens, timeout = _ANSWER_TOKENS, _ANSWER_TIMEOUT if question else 3
     if proofs:
-        tokens, timeout = _PROOF_TOKENS, _PROOF_TIMEOUT
+        timeout = _PROOF_TIMEOUT
+    if "tool" in proofs:
+        tokens = _PROOF_TOKENS
     ask = {
         "url": route.endpoint.url,
         "alias": route.alias,

@@ -180,7 +180,7 @@ def cached(ask: "dict[str, Any]") -> str:
     """The same long beginning twice; a new one each time, so that the first is not cached."""
     start = "Session %s. " % time.time() + "The harbour has boats, cranes and gulls. " * 100
     for _ in range(2):
-        answer = message(ask, [{"role": "user", "content": start + ask["question"]}])
+        answer = message(ask, [{"role": "user", "content": start + ask["question"]}], max_tokens=1)
     usage = answer["usage"]
     hit = usage.get("cache_read_input_tokens") or 0
     if not hit:

@@ -37,7 +37,7 @@ fi
 if [ "$log" != - ]; then
   rotate "$log"
   # Ends with the server: whoever started that ends what it leaves behind, and so does this.
-  (while sleep 600 && kill -0 $$ 2>/dev/null; do rotate "$log"; done) &
+  (while sleep 600 && kill -0 $$ 2>/dev/null; do rotate "$log"; done) </dev/null >/dev/null 2>&1 &
 fi
 # Its owner may have upgraded the program since the last deploy, and neither build knows the other's
 # name for this (llama.cpp, PR 28334).

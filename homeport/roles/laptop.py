@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from pyinfra import host
 from pyinfra.api import deploy
 
@@ -9,6 +11,7 @@ from .. import report
 from ..facts.file import FileStateFact, SizeAndTimeFact
 from ..facts.host import OLDEST_PYTHON, python_version
 from ..facts.llama import BuildFact
+from ..memory import Choice, Quant
 from ..model import Route
 from ..operations import brew, file, hub, python_env, service, verify
 from ..serving import (
@@ -186,12 +189,22 @@ def _disk_problem(target: Target) -> str | None:
 
 def _weights_problem(route: Route, target: Target) -> str | None:
     path = weights_path(route, target)
-    if path is None or host.get_fact(SizeAndTimeFact, path=path):
+    if path is None:
         return None
-    return (
-        f"{route.alias}: there is no file {path}. Put the GGUF file of {route.model.label} there, "
-        "or write where it is as the route's 'weights'"
-    )
+    there: str | None = host.get_fact(SizeAndTimeFact, path=path)
+    if there is None:
+        return (
+            f"{route.alias}: there is no file {path}. Put the GGUF file of {route.model.label} "
+            "there, or write where it is as the route's 'weights'"
+        )
+    recipe, size = route.model.laptop, int(there.split()[0])
+    if recipe is None or recipe.footprint is None:
+        return None
+    quant = Quant(PurePosixPath(path).name, size, path)
+    tried = [Choice(quant, route.model.context, one, recipe.footprint) for one in target.memories]
+    if any(one.works for one in tried):
+        return None
+    return f"{route.alias} does not fit this machine: {tried[-1]}. Put a smaller quant there"
 
 
 def _port_problem(route: Route, target: Target) -> str | None:

@@ -71,6 +71,11 @@ def test_the_server_listens_on_loopback_only(laptop: Laptop) -> None:
     assert addresses == {"127.0.0.1:18080"}
 
 
+def test_the_server_steps_back_for_what_the_user_does(laptop: Laptop) -> None:
+    assert laptop.host.run(f"ps -o ni= -p {laptop.pid}").strip() == "5"
+    assert laptop.host.run(f"cat /proc/{laptop.pid}/oom_score_adj").strip() == "500"
+
+
 def test_a_second_run_changes_nothing_and_restarts_nothing(laptop: Laptop) -> None:
     pid = laptop.pid
     run = laptop.deploy()

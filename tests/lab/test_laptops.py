@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import plistlib
 import re
 from collections.abc import Iterator
@@ -95,6 +96,15 @@ def test_a_mac_with_an_old_llama_cpp_that_does(silicon: Laptop) -> None:
     assert silicon.sh("ls /opt/homebrew/Cellar/llama.cpp") == "9800", "no reason to upgrade"
     assert "--no-mmap" in silicon.agent and "--device" not in silicon.agent
     assert silicon.agent[silicon.agent.index("--n-gpu-layers") + 1] == "99"
+
+
+def test_its_route_has_guardrails_and_the_clusters_has_none(silicon: Laptop) -> None:
+    rules = [
+        json.loads(silicon.sh(f"cat .homeport/routes/claude-{name}.json"))["permissions"]
+        for name in ("fable5", "glm")
+    ]
+    assert "Bash" in rules[0]["ask"] and "Read(~/.ssh/**)" in rules[0]["deny"]
+    assert "ask" not in rules[1]
 
 
 def test_again_nothing_changes_and_only_one_question_is_asked(silicon: Laptop) -> None:
@@ -218,6 +228,10 @@ def linux(lab: Lab, hub: Hub) -> Laptop:
 
 
 def test_linux_with_homebrew(linux: Laptop) -> None:
+    plan = linux.lab.start(linux.inventory(), "--dry", terminal=True).wait()
+    assert "GiB) memory, without a GPU: Q" in plan.output
+    assert "Install llama.cpp with Homebrew" in plan.output
+    assert linux.host.difference(linux.before) == {}
     run = linux.deploy()
     assert run.status == 0, run.output
     assert PROOFS in linux.says(run)

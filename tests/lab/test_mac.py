@@ -71,7 +71,7 @@ def test_it_is_a_mac_to_whoever_comes_in(mac: Mac) -> None:
     ]
     for program in ("systemctl", "sha256sum", "setfacl", "brew"):
         assert "not found" in mac.sh(f"command -v {program} || echo not found")
-    assert mac.sh("ls /opt/homebrew/bin") == "brew"
+    assert mac.sh("ls /opt/homebrew/bin") == "brew\nllama-server"
 
 
 def test_the_first_run_ends_with_an_answer(mac: Mac) -> None:

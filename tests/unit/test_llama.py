@@ -14,7 +14,7 @@ from homeport.engines.llama_cpp import (
     flags_in_help,
 )
 from homeport.facts.llama import BuildFact, CardFact
-from homeport.memory import Kind, Memory, best
+from homeport.memory import Kind, Memory
 from homeport.model import Endpoint, Route, Token
 from homeport.remote import serve_llama
 
@@ -54,11 +54,8 @@ def test_the_newest_spelling_that_is_known() -> None:
 
 def test_the_wheels_server_takes_every_flag() -> None:
     route = Route(MODELS["gemma-4-12b-coder"], Endpoint("localhost", 1, Token("x")))
-    laptop = route.model.laptop
-    assert laptop and laptop.footprint
     memory = Memory(Kind.RAM, 32 * 2**30, 32 * 2**30)
-    choice = best(laptop.quants, laptop.contexts, laptop.footprint, [memory])
-    words = LlamaServer(route, "/m.gguf", "/token", "/t.jinja", choice).command_line(NEWEST_FLAGS)
+    words = LlamaServer(route, "/m.gguf", "/token", "/t.jinja", memory).command_line(NEWEST_FLAGS)
     options = serve_llama.arguments(words)
     assert (options.device, options.n_gpu_layers, options.cache_ram) == ("none", 0, 1024)
     assert (

@@ -268,5 +268,18 @@ def test_a_program_that_the_user_names_may_use_a_card(
     assert ('"--device" "none"' in unit) == (layers == "0")
 
 
+def test_a_file_of_the_users_own_has_to_fit_as_well() -> None:
+    with pytest.raises(AssertionError, match=r"claude-fable5 does not fit this machine: 17\.18 GB"):
+        plan(
+            MAC,
+            {"size and time": "12700000000 bytes of 1790000000"},
+            routes={
+                "claude-fable5": {**ROUTE, "model": "gemma-4-12b-coder", "weights": "~/g.gguf"}
+            },
+            serve=["claude-fable5"],
+            guardrails={},
+        )
+
+
 def test_nothing_asks_for_root(mac: Plan) -> None:
     assert not [command for command in mac.commands if re.search(r"\bsudo\b", command)]
