@@ -24,7 +24,7 @@ if serves_others:
     checks.append(gpu_host.problems)  # system, GPUs, driver, memory, disk, port, clock, name
     services.append(gpu_host.services)
 if serves_itself:
-    checks.append(laptop.problems)  # Python, disk, weights, port
+    checks.append(laptop.problems)  # llama.cpp or Python for it, disk, weights, port
     services.append(laptop.services)
 if has_people:
     checks.append(workstation.problems)  # settings.json that cannot be merged into

@@ -93,7 +93,7 @@ class Machine:
                 line = file.read_bytes()
             except OSError:
                 continue
-            if program in line and os.fsencode(self.directory) in line:
+            if program in line and os.fsencode(self.home) in line:
                 found.append(int(file.parent.name))
         return found
 

@@ -28,7 +28,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def onboarded(machine: Machine, hub: Hub) -> Machine:
     """A clean clone whose laptop's model is at `hub`."""
-    machine.project = copy_project(machine.home / "clone of homeport")
+    machine.project = copy_project(machine.home.parent / "project")
     coder.know(machine.project)
     data = machine.project / "group_data" / "all.py"
     data.write_text(data.read_text() + OTHERS.format(url=hub.url, port=machine.port))
