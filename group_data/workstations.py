@@ -20,8 +20,9 @@ claude_settings = {
 }
 
 # What Claude Code may do with a model that is not safety-aligned, such as that of claude-fable5: it
-# stands in the settings file of such a route, and no other settings file takes it back. Measured
-# with Claude Code 2.1.330; {} means none.
+# stands in the settings file of such a route. Rules of the user's or a project's that allow more do
+# not take it back; managed settings do, and what the user adds by --add-dir, or as
+# additionalDirectories, counts as the project. Measured with Claude Code 2.1.330; {} means none.
 guardrails = {
     "permissions": {
         "defaultMode": "default",
@@ -34,7 +35,12 @@ guardrails = {
             # The network, but for commands, which are asked about.
             "WebFetch",
             "WebSearch",
-            # Secrets, for whichever tool would read or write them. // is the root, ~ the home.
+            "RemoteTrigger",
+            "PushNotification",
+            "SendUserFile",
+            "Artifact",
+            # Secrets, for whichever tool would read or write them; the routes' tokens come on top.
+            # // is the root, ~ the home.
             "Read(~/.ssh/**)",
             "Read(~/.aws/**)",
             "Read(~/.gnupg/**)",
@@ -48,13 +54,13 @@ guardrails = {
             "Read(~/.pypirc)",
             "Read(~/.claude/.credentials.json)",
             "Read(~/.claude.json)",
-            "Read(~/.homeport/routes/**)",
             "Read(//**/.env)",
             "Read(//**/.env.*)",
             "Read(//**/*.pem)",
             "Read(//**/id_rsa*)",
             "Read(//**/id_ed25519*)",
             "Read(//**/id_ecdsa*)",
+            "Read(//proc/*/environ)",
         ],
     },
     # Else a sandbox in other settings answers for the user.

@@ -5,6 +5,7 @@ Facts were measured with Claude Code 2.1.330.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .merge import merge
@@ -74,14 +75,20 @@ VARIABLES: tuple[str, ...] = (
 )
 
 
-def route_settings(route: Route, guardrails: dict[str, Any]) -> dict[str, Any]:
+def route_settings(
+    route: Route, guardrails: dict[str, Any], secrets: Iterable[str] = ()
+) -> dict[str, Any]:
     """The settings file of one route, for `claude --settings`. Holds its token: mode 0600.
 
-    `guardrails` are settings that are added where the model is not safety-aligned.
+    `guardrails` are settings that are added where the model is not safety-aligned; it may not read
+    the directories `secrets` either.
     """
-    added = {} if route.model.aligned else guardrails
+    added: dict[str, Any] = {}
+    if guardrails and not route.model.aligned:
+        denied = [f"Read(/{directory}/**)" for directory in secrets]  # "//" is the root
+        added = merge(guardrails, {"permissions": {"deny": denied}}).document
     return {
-        **merge(NEUTRAL_SETTINGS, added).document,
+        **merge(added, NEUTRAL_SETTINGS).document,
         "env": environment(route),
         # Only names that this endpoint serves: llama.cpp answers any other name without a word.
         "modelPicker": {

@@ -39,7 +39,7 @@ def fitted(settings: HostSettings, memories: tuple[Memory, ...]) -> Fitted:
             serves[route] = route
             continue
         choice: Choice | None
-        if settings.laptop.quant:
+        if settings.laptop.quant is not None:
             quant = recipe.quant(settings.laptop.quant)
             choice = memory.pinned(quant, recipe.contexts, recipe.footprint, memories)
         else:
@@ -53,7 +53,10 @@ def fitted(settings: HostSettings, memories: tuple[Memory, ...]) -> Fitted:
             serves[route] = None
         else:
             choices[route.alias] = choice
-            serves[route] = _resolved(route, weights, choice)
+            # What is held for others, too, is all in one place.
+            part = None if settings.serves_mirror else choice.quant.name
+            serves[route] = _resolved(route, replace(weights, part=part), choice)
+            memories = tuple(one.without(choice) for one in memories)
     return Fitted(
         settings=replace(
             settings,

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 
 from pyinfra.api import Host, Inventory, State
 
 from . import report
-
-#: The group of the hosts that try a change before the others have it, with --serial.
-CANARY = "canary"
+from .settings import CANARY
 
 
 def in_order(inventory: Inventory) -> list[Host]:
-    """The hosts that are at work, canaries first, then as the inventory has them; pyinfra's own
-    order is that of a set."""
+    """The hosts that are at work: the mirror, from which the others pull, then canaries, then as
+    the inventory has them; pyinfra's own order is that of a set."""
     active = inventory.state.active_hosts
     return sorted(
-        (host for host in inventory if host in active), key=lambda host: not _is_canary(host)
+        (host for host in inventory if host in active),
+        key=lambda host: (not _is_mirror(host), not _is_canary(host)),
     )
 
 
 def held_back(state: State, host: Host) -> str | None:
     """Why nothing is to be done on `host`: a canary was not reached, or failed. Without --serial
     all are at work at the same time, and nobody goes first."""
-    if "--serial" not in sys.argv or _is_canary(host):
+    if not one_by_one() or _is_canary(host) or _is_mirror(host):
         return None
     for one in state.inventory:
         if not _is_canary(one) or not state.is_host_in_limit(one):
@@ -35,10 +35,16 @@ def held_back(state: State, host: Host) -> str | None:
     return None
 
 
-def summary(state: State) -> list[str]:
-    """What became of the hosts of a run over several, and what to type for those that are left."""
+def one_by_one() -> bool:
+    """Whether a host is done with before the next one begins."""
+    return "--serial" in sys.argv
+
+
+def summary(state: State, together: Mapping[str, Iterable[str]]) -> list[str]:
+    """What became of the hosts of a run over several, and what to type for those that are left;
+    `together` has, for a host, all that can only be deployed with it."""
     hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
-    if len(hosts) < 2 or not state.is_executing:
+    if len(hosts) < 2 or "--dry" in sys.argv:
         return []
     left = [host for host in hosts if not report.complete(state, host)]
     lines = [f"{len(hosts) - len(left)} of {len(hosts)} hosts are as they should be"]
@@ -49,9 +55,14 @@ def summary(state: State) -> list[str]:
     if away:
         lines.append(f"not reached, asleep or away: {', '.join(away)}")
     if left:
-        again = " ".join(f"--limit {name}" for name in (*there, *away))
-        lines.append(f"for these again, when they are back: the same command with {again}")
+        names = [one for name in (*there, *away) for one in (name, *together.get(name, ()))]
+        again = " ".join(f"--limit {name}" for name in dict.fromkeys(names))
+        lines.append(f"these alone, when they are back or mended: the same command with {again}")
     return lines
+
+
+def _is_mirror(host: Host) -> bool:
+    return "mirror" in host.groups
 
 
 def _is_canary(host: Host) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from . import ROOT
@@ -58,8 +59,9 @@ def of(
             chat_template=_template(values.get("chat_template")),
         )
         for route in serves:
-            if found.quant and route.model.laptop:
-                route.model.laptop.quant(found.quant)
+            recipe = route.model.laptop
+            if found.quant is not None and recipe and recipe.quants:
+                recipe.quant(found.quant)
     except SettingsError as error:
         raise error.inside(f"{origin(error.field)}: ") from None
     for route in serves:
@@ -90,7 +92,7 @@ def _template(name: str | None) -> bytes | None:
     if name is None:
         return None
     try:
-        return (ROOT / name).expanduser().read_bytes()
+        return (ROOT / Path(name).expanduser()).read_bytes()
     except OSError as error:
         raise SettingsError(
             "chat_template",

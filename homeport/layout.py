@@ -88,9 +88,10 @@ class Layout:
     def log(self, route: Route) -> str:
         return self.path("log", f"{route.alias}.log")
 
-    def service_files(self, name: str) -> tuple[str, str]:
-        """What the service `name`, where it is a pull, is told, and its tokens."""
-        return self.path("service", f"{name}.json"), self.path("service", f"{name}.tokens")
+    def service_files(self, name: str) -> tuple[str, str, str]:
+        """What the service `name` is told: a pull, its tokens, and a server's token."""
+        found = [self.path("service", f"{name}.{ending}") for ending in ("json", "tokens", "token")]
+        return found[0], found[1], found[2]
 
     @property
     def installed_packages(self) -> str:

@@ -6,7 +6,7 @@ Bytes throughout; "GB" in a sentence is 10^9 of them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .errors import SettingsError
@@ -30,6 +30,9 @@ _CARD_SHARE = 0.9
 #: (recommendedMaxWorkingSetSize, as llama.cpp prints it; newer systems give some more).
 _METAL, _METAL_LARGE, _LARGE = 2 / 3, 3 / 4, 36 * 2**30
 
+#: The same without a GPU: what a system with nothing else at work leaves.
+_RAM = 0.8
+
 #: Prompts that are kept beside the running one: a 32nd of the memory, a GiB at most. llama.cpp's
 #: own default of 8 GiB is half of a 16 GB laptop.
 _PROMPTS, _MOST_PROMPTS = 1 / 32, 2**30
@@ -49,23 +52,32 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory that a model would be in: `total` bytes. `ram` is the machine's own."""
+    """The memory that a model would be in: `total` bytes, of which other models have `taken` some.
+    `ram` is the machine's own."""
 
     kind: Kind
     total: int
     ram: int
+    taken: int = 0
+
+    def without(self, choice: Choice) -> Memory:
+        """What `choice` leaves of it."""
+        same = choice.memory.kind is self.kind
+        return replace(self, taken=self.taken + choice.needed) if same else self
 
     @property
     def budget(self) -> int:
         """Bytes for the model, so that the machine stays pleasant."""
-        return int(self.total * (_CARD_SHARE if self.kind is Kind.CARD else _SHARE))
+        share = _CARD_SHARE if self.kind is Kind.CARD else _SHARE
+        return int(self.total * share) - self.taken
 
     @property
     def limit(self) -> int:
         """Bytes above which it does not work at all: what the user pins is held against that."""
-        if self.kind is Kind.UNIFIED:
-            return int(self.total * (_METAL if self.total < _LARGE else _METAL_LARGE))
-        return self.total
+        share = {Kind.CARD: 1, Kind.RAM: _RAM}.get(self.kind, _METAL)
+        if self.kind is Kind.UNIFIED and self.total >= _LARGE:
+            share = _METAL_LARGE
+        return int(self.total * share) - self.taken
 
     @property
     def prompts(self) -> int:
@@ -158,9 +170,12 @@ class Choice:
             f"{self.context:,} tokens + buffers {gb(self.rest)}"
         )
         if self.fits:
-            return f"{sum_} -> fits, {gb(self.memory.total - self.needed)} free"
-        over = f"{gb(self.needed)}, and {gb(self.memory.budget)} are for the model"
-        return f"{sum_} -> {over}"
+            free = self.memory.total - self.memory.taken - self.needed
+            return f"{sum_} -> fits, {gb(free)} free"
+        return f"{sum_} -> {self.over(self.memory.budget)} with others beside it"
+
+    def over(self, bound: int) -> str:
+        return f"{gb(self.needed)}, and {gb(max(bound, 0))} are for the model"
 
 
 def best(
@@ -201,13 +216,18 @@ def pinned(
     raise SettingsError(
         "quant",
         quant.name,
-        f"it does not fit this machine: {tried[-1]}",
+        f"it does not fit {tried[-1].memory}: {tried[-1].over(tried[-1].memory.limit)} at the most",
         "Write a smaller one, or None to have one chosen",
     )
 
 
 def gb(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
+
+
+def whole_gib(size: int) -> int:
+    """The next number of whole GiB, in bytes."""
+    return -(-size // 2**30) * 2**30
 
 
 def _padded(tokens: int) -> int:

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,7 +46,7 @@ def install(state: State) -> None:
     init = state.init
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
-        check(inventory, keywords.get("initial_limit"))
+        found = check(inventory, keywords.get("initial_limit"))
         init(inventory, *arguments, **keywords)
         inventory.get_active_hosts = partial(fleet.in_order, inventory)  # type: ignore[method-assign]
         if state.should_raise_failed_hosts:
@@ -54,7 +55,8 @@ def install(state: State) -> None:
             state.should_raise_failed_hosts = None
             state.config.FAIL_PERCENT = None
         state.add_callback_handler(Connections())
-        atexit.register(say_last_lines, state)
+        together = {name: one.gpu.members for name, one in found.items() if one.gpu}
+        atexit.register(say_last_lines, state, together)
 
     state.init = check_and_init  # type: ignore[method-assign]
 
@@ -93,13 +95,13 @@ def check_terminal() -> None:
         stop(["There is no terminal to ask before hosts are changed. Add -y, or --dry to look."])
 
 
-def check(inventory: Inventory, limit: list[Host] | None) -> None:
-    """Exit with one sentence for each setting that cannot work."""
+def check(inventory: Inventory, limit: list[Host] | None) -> dict[str, settings.HostSettings]:
+    """The settings of each host; exit with one sentence for each that cannot work."""
     if len(inventory) == 0:
         stop(["There is no host in the inventory. Name a file, e.g. inventory/prod.py."])
     if limit == []:
         names = ", ".join([*settings.ROLE_GROUPS, *(host.name for host in inventory)])
-        stop([f"--limit matches no host. Groups and hosts are: {names}."])
+        stop([f"--limit, or --exclude, leaves no host. Groups and hosts are: {names}."])
     problems: list[str] = []
     found: dict[str, settings.HostSettings] = {}
     for host in inventory:
@@ -120,8 +122,19 @@ def check(inventory: Inventory, limit: list[Host] | None) -> None:
     except SettingsError as error:
         problems.append(str(error))
     problems += cut_apart(limit, found)
+    problems += [
+        f"--serial is one host after the other, and {' and '.join(one.gpu.members)} serve "
+        f"{one.gpu.route.alias} together. Leave it out, or these hosts, by --exclude gpu_hosts"
+        for name, one in found.items()
+        if fleet.one_by_one() and one.gpu and one.gpu.place.nodes > 1 and _in(limit, name)
+    ]
     if problems:
         stop(list(dict.fromkeys(problems)))
+    return found
+
+
+def _in(limit: list[Host] | None, name: str) -> bool:
+    return limit is None or name in {host.name for host in limit}
 
 
 def _scripts() -> set[str]:
@@ -204,10 +217,10 @@ def ssh_command(host: Host) -> str:
     return shlex.join([*words, f"{user}@{name}" if user else name])
 
 
-def say_last_lines(state: State) -> None:
+def say_last_lines(state: State, together: Mapping[str, Iterable[str]]) -> None:
     """Print what was reported of each host. pyinfra has no hook for the end of a run."""
     for host in state.inventory:
         for line in report.lines(state, host):
             logger.info(line)
-    for line in fleet.summary(state):
+    for line in fleet.summary(state, together):
         logger.info(f"homeport: {line}")

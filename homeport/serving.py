@@ -47,15 +47,15 @@ class Supervised:
 def llama_server(target: Target) -> str | None:
     """The path of the llama-server that this host serves with, None where it is the wheel.
 
-    Homebrew's is the one for a Mac, and for a Linux user who has Homebrew, who is not root: brew
-    refuses to work for root.
+    Homebrew's is the one for a Mac, and for a Linux user who has one of their own, and is not root:
+    brew refuses to work for root.
     """
     machine, settings = target.machine, target.settings.laptop
     if settings and settings.program:
         return expand(settings.program, machine.home)
     engine = settings.engine if settings else None
     if engine is None:
-        has_brew = machine.brew and machine.user != "root"
+        has_brew = machine.brew_is_ours and machine.user != "root"
         engine = Engine.HOMEBREW if machine.kernel == "Darwin" or has_brew else Engine.XLLAMACPP
     if engine == Engine.XLLAMACPP:
         return None
@@ -129,12 +129,13 @@ def supervised(route: Route, target: Target) -> Supervised:
         program = [environment(target).python, layout.path("lib", PROGRAM.name)]
         flags = llama_cpp.NEWEST_FLAGS
         inputs.append(digest(PROGRAM.read_text()))
+    words = server.command_line(flags)
     service = Service(
         name=_service_name(route, target),
         owner=layout.owner,
         description=f"{route.alias}: {route.model.label}",
-        command=(*program, *server.command_line(flags)),
-        wrapper=_wrapper(route, target),
+        command=(*program, *words),
+        wrapper=_wrapper(route, target, words),
         log=layout.log(route),
         inputs=tuple(inputs),
     )
@@ -147,12 +148,13 @@ def _memory(route: Route, target: Target) -> Memory | None:
     return choice.memory if choice else next(iter(target.memories), None)
 
 
-def _wrapper(route: Route, target: Target) -> tuple[str, ...]:
-    """What starts the server: nothing, where its manager sees to its log and to the rest."""
+def _wrapper(route: Route, target: Target, words: list[str]) -> tuple[str, ...]:
+    """What starts the server: nothing, where its manager sees to its log, and where nothing in
+    `words` may become unknown to it by an upgrade."""
     settings, layout = target.settings.laptop, target.layout
     power = "always" if not settings or settings.on_battery else "on-mains"
     rotates = target.machine.manager is Manager.LAUNCHD  # the others do that themselves
-    if power == "always" and not rotates:
+    if power == "always" and not rotates and "--no-mmap" not in words:
         return ()
     log = layout.log(route) if rotates else "-"
     return ("/bin/sh", layout.path("lib", STARTER.name), power, log)
@@ -234,7 +236,7 @@ def _model_path(route: Route, target: Target) -> str:
 
 def snapshot_path(weights: HubWeights, target: Target) -> str:
     """The directory that has the pinned revision's files, once they are proven."""
-    return f"{target.layout.weights(weights.repo)}/{weights.pinned.revision}"
+    return f"{target.layout.weights(weights.name)}/{weights.pinned.revision}"
 
 
 def _weights_version(route: Route, target: Target) -> str:

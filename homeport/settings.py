@@ -36,6 +36,29 @@ _HOMES = ("~/", "/home/", "/root/", "/run/", "/tmp/", "/var/tmp/")  # noqa: S108
 
 ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
 
+#: The group of the hosts that try a change before the others have it, with --serial.
+CANARY = "canary"
+
+#: What may stand in `guardrails`, and in its `permissions`: what of Claude Code's settings keeps a
+#: model in bounds (its documentation, Settings; tried with 2.1.330), and its type.
+GUARDRAIL_KEYS: dict[str, Kinds] = {
+    "permissions": dict,
+    "sandbox": dict,
+    "hooks": dict,
+    "disableAllHooks": bool,
+}
+PERMISSION_KEYS: dict[str, Kinds] = {
+    "allow": list,
+    "ask": list,
+    "deny": list,
+    "defaultMode": str,
+    "disableBypassPermissionsMode": str,
+    "disableAutoMode": str,
+    "blockWritesOutsideWorkingDirectories": bool,
+    "blockReadsOutsideWorkingDirectories": bool,
+    "additionalDirectories": list,
+}
+
 #: The first port that a user's own server may have, on Linux.
 FIRST_FREE_PORT = 1024
 
@@ -209,8 +232,10 @@ def unread(host: HostData, known: set[str]) -> list[str]:
 def _check_groups(host: HostData) -> None:
     roles = [group for group in host.groups if group in ROLE_GROUPS]
     for group in host.groups:
-        close = get_close_matches(group, ROLE_GROUPS, n=1, cutoff=0.75)
-        if group not in ROLE_GROUPS and close:
+        # A group of the user's own may well be called laptops_eu.
+        close = get_close_matches(group.lower(), ROLE_GROUPS, n=1, cutoff=0.9 if roles else 0.75)
+        close = close or get_close_matches(group.lower(), [CANARY], n=1, cutoff=0.7)
+        if group not in (*ROLE_GROUPS, CANARY) and close:
             raise SettingsError(
                 "inventory: group", group, "no role has this name", f"Did you mean {close[0]!r}?"
             )
@@ -453,7 +478,17 @@ def _guardrails(host: HostData, uses: tuple[Route, ...]) -> dict[str, Any]:
                 f"{route.model.label} is not safety-aligned, and nothing says what it may not do",
                 "Restore it (git checkout group_data/workstations.py), or write {} to have none",
             )
-    return _json(host, "guardrails", {})
+    guardrails = _json(host, "guardrails", {})
+    try:
+        check_keys(guardrails, GUARDRAIL_KEYS, ())
+        permissions = guardrails.get("permissions", {})
+        check_keys(permissions, PERMISSION_KEYS, ())
+        for key in ("allow", "ask", "deny"):
+            if not all(isinstance(rule, str) for rule in permissions.get(key, [])):
+                raise SettingsError(key, permissions[key], "a rule is text", "Write e.g. 'Bash'")
+    except SettingsError as error:
+        raise error.inside(f"{host.origin('guardrails')}: guardrails: ") from None
+    return guardrails
 
 
 def _gpu(host: HostData, serves: tuple[Route, ...]) -> GpuSettings | None:

@@ -17,7 +17,7 @@ from .facts.file import EntriesFact, UnwritableFact
 from .facts.host import Machine, MachineFact
 from .facts.llama import CardFact
 from .layout import Layout, expand
-from .memory import Choice, Kind, Memory
+from .memory import Choice, Kind, Memory, whole_gib
 from .preflight import host_data
 from .service import Manager
 from .settings import HostSettings
@@ -72,10 +72,11 @@ def current() -> Target | None:
         memories = _memories(settings, machine)
         found = fitting.fitted(settings, memories)
     except SettingsError as error:
-        _fail([str(error)])
+        _fail([str(error.inside(f"{host_data(host).origin(error.field)}: "))])
         return None
     for alias, choice in found.choices.items():
-        host.log(f"{alias}: {choice}")
+        tight = "" if choice.fits else "; served all the same, as this quant is pinned"
+        host.log(f"{alias}: {choice}{tight}")
     for sentence in found.too_large:
         host.log_styled(sentence, fg="yellow", log_func=logger.warning)
     return Target(found.settings, machine, layout, memories, found.choices, found.too_large)
@@ -83,15 +84,19 @@ def current() -> Target | None:
 
 def _memories(settings: HostSettings, machine: Machine) -> tuple[Memory, ...]:
     """Where a model may be on a laptop, the best first. A graphics card counts where the user
-    names a program that can use it: Homebrew's for Linux and the wheel compute on the CPU."""
+    names a program that can use it: Homebrew's for Linux and the wheel compute on the CPU.
+
+    As sold, in whole GiB: how much of it kernel and firmware keep changes with their versions, and
+    a server should not be another one for that."""
+    installed = whole_gib(machine.memory)
     if machine.kernel == "Darwin" and machine.arch == "arm64":
-        return (Memory(Kind.UNIFIED, machine.memory, machine.memory),)
-    ram = Memory(Kind.RAM, machine.memory, machine.memory)
+        return (Memory(Kind.UNIFIED, installed, installed),)
+    ram = Memory(Kind.RAM, installed, installed)
     program = settings.laptop.program if settings.laptop else None
     if program and machine.kernel != "Darwin":
         path = expand(program, machine.home)
         if card := ctx_host.get().get_fact(CardFact, program=path):
-            return (Memory(Kind.CARD, card, machine.memory), ram)
+            return (Memory(Kind.CARD, whole_gib(card), installed), ram)
     return (ram,)
 
 

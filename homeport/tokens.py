@@ -38,7 +38,7 @@ def given(values: Mapping[str, Any], env: str, file: str) -> Token | None:
         return Token(os.environ[variable])
     if name := values.get(file):
         try:
-            return Token((ROOT / name).expanduser().read_text().strip())
+            return Token((ROOT / Path(name).expanduser()).read_text().strip())
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 file,

@@ -23,7 +23,8 @@ class HubWeights:
 
     `files` are glob patterns; `size` is in bytes, for the reader; `pin` is what weights.lock.json
     says of the repository, None where it says nothing. `pickle` allows files that can execute code
-    when they are loaded.
+    when they are loaded. `part` names these files among others of the repository, which may be on
+    the same host: a server goes on with the one while the other is on its way.
     """
 
     repo: str
@@ -31,6 +32,7 @@ class HubWeights:
     size: int
     pin: Pin | None = None
     pickle: bool = False
+    part: str | None = None
 
     def __post_init__(self) -> None:
         if not _REPO.fullmatch(self.repo):
@@ -40,6 +42,11 @@ class HubWeights:
                 "a Hub repository is owner/name",
                 "Write e.g. zai-org/GLM-5.2-FP8",
             )
+
+    @property
+    def name(self) -> str:
+        """The repository, and the part; also the directory of its files."""
+        return f"{self.repo}@{self.part}" if self.part else self.repo
 
     @property
     def pinned(self) -> Pin:
@@ -92,12 +99,12 @@ class HubWeights:
 
 
 def together(weights: Iterable[HubWeights]) -> list[HubWeights]:
-    """The same, one for each repository, with the files of all that want some of it."""
+    """The same, one for each name, with the files of all that want some of it."""
     found: dict[str, HubWeights] = {}
     for one in weights:
-        other = found.get(one.repo, one)
+        other = found.get(one.name, one)
         files = tuple(dict.fromkeys((*other.files, *one.files)))
-        found[one.repo] = replace(one, files=files, pickle=one.pickle or other.pickle)
+        found[one.name] = replace(one, files=files, pickle=one.pickle or other.pickle)
     return list(found.values())
 
 

@@ -11,3 +11,7 @@ gpu_hosts = ["@fake/glm-host"]
 laptops = ["@fake/laptop-01", "@fake/laptop-02"]
 
 workstations = [*laptops, "@fake/desk-03"]
+
+# Groups of yours, for --limit: whose a machine is, and who tries a change first.
+anna = ["@fake/laptop-02"]
+canary = ["@fake/laptop-01"]

@@ -21,6 +21,9 @@ laptops = [
             },
             "homeport_dir": "~/.homeport-try",
             "engine": "xllamacpp",
+            "quant": None,
+            "on_battery": True,
+            "chat_template": None,
             "show_answer": True,
         },
     )

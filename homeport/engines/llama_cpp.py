@@ -137,7 +137,10 @@ def flags_in_help(text: str) -> frozenset[str]:
 
 def cause(lines: Iterable[str]) -> str | None:
     """The likely cause, and what to do, where `lines` are the last of a server that died."""
-    return first_cause(lines, _CAUSES)
+    for line in reversed(list(lines)):  # the log is of all starts, and the last one counts
+        if found := first_cause([line], _CAUSES):
+            return found
+    return None
 
 
 _CAUSES = (

@@ -4,19 +4,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 #: Since b10394 it is "version: 0.3.0 (build 10621, commit ...)", before "version: 8920 (...)".
-_BUILD = re.compile(r"^version: (?:\S+ \(build )?(\d+)\b", re.MULTILINE)
+_BUILD = re.compile(r"^version: (?:\S+ \(build )?(\d+)[ ,]", re.MULTILINE)
 
+#: What shares the machine's memory, or is not there but in name.
 _NO_CARD = re.compile(r"Iris|U?HD Graphics|Radeon(\(TM\))? Graphics|llvmpipe|Accelerate")
 
 
-def build(text: str) -> int:
-    """The number of the build that `--version` tells, 0 where it tells none."""
-    found = _BUILD.search(text)
-    return int(found[1]) if found else 0
+@dataclass(frozen=True)
+class Program:
+    """A llama-server: its `build`, 0 where it does not say; `problem` is what it says instead,
+    where it does not run."""
+
+    build: int
+    problem: str | None = None
+
+    def is_new_enough(self, oldest: int) -> bool:
+        return self.problem is None and (self.build == 0 or self.build >= oldest)
 
 
 class HelpFact(FactBase[str]):
@@ -30,17 +38,21 @@ class HelpFact(FactBase[str]):
         return ""
 
 
-class BuildFact(FactBase[int | None]):
-    """The number of its build: None where there is no such program, 0 where it does not say."""
+class ProgramFact(FactBase[Program | None]):
+    """The `Program` at a path, None where there is none."""
 
     def command(self, program: str) -> StringCommand:
         return StringCommand(
-            "p=", QuoteString(program),
-            '; [ ! -x "$p" ] || { echo "$p"; "$p" --version 2>&1; }; true', _separator="",
+            "p=", QuoteString(program), '; if [ -f "$p" ] && [ -x "$p" ]; then ',
+            '"$p" --version 2>&1; echo "status=$?"; fi', _separator="",
         )  # fmt: skip
 
-    def process(self, output: list[str]) -> int:
-        return build("\n".join(output))
+    def process(self, output: list[str]) -> Program:
+        *said, status = output
+        if status != "status=0":
+            return Program(0, next((line for line in said if line.strip()), status))
+        found = _BUILD.search("\n".join(said))
+        return Program(int(found[1]) if found else 0)
 
     @staticmethod
     def default() -> None:
@@ -48,8 +60,7 @@ class BuildFact(FactBase[int | None]):
 
 
 class CardFact(FactBase[int]):
-    """Bytes of the largest graphics card that the program can use, 0 where it can use none. What
-    shares the machine's memory, or is not there but in name, is no card."""
+    """Bytes of the largest graphics card that the program can use, 0 where it can use none."""
 
     def command(self, program: str) -> StringCommand:
         return StringCommand(QuoteString(program), "--list-devices", "2>&1", "||", "true")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from ..facts.engine import TextFact
-from ..facts.llama import BuildFact
+from ..facts.llama import ProgramFact
 from ..layout import Layout
 from .file import Commands
 
@@ -24,30 +26,42 @@ INSTALLER = (
 _BREW = """
 PATH="${brew%/brew}:/usr/bin:/bin:/usr/sbin:/sbin"
 export PATH HOMEBREW_NO_ASK=1 HOMEBREW_NO_ENV_HINTS=1 HOMEBREW_NO_INSTALL_CLEANUP=1
+export HOMEBREW_NO_INSTALLED_DEPENDENTS_CHECK=1 HOMEBREW_NO_AUTOREMOVE=1
+fail() { echo "$1" >&2; exit 1; }
+has() { "$brew" list --versions "$1" >/dev/null 2>&1; }
 """
 
-# With --force it takes away older versions as well.
-# What is about to be installed is recorded first: an interrupted run leaves nothing unknown.
-_INSTALL = """
-echo "$brew" > "$record"
-"$brew" install "$formula" </dev/null || {
-  "$brew" list --versions "$formula" >/dev/null || rm -f "$record"
-  echo "$failed" >&2; exit 1; }
-"""
-
-_UPGRADE = """
-"$brew" upgrade "$formula" </dev/null || { echo "$failed" >&2; exit 1; }
-"""
-
-_NEW_ENOUGH = """
-build=$("$program" --version 2>&1 \
+# What is about to be installed is recorded first, and then what came with it, a name a line after
+# brew's path: an interrupted run leaves nothing unknown but that. A formula that is there already
+# is its owner's, whether it is linked or not.
+_HAVE = """
+if ! has "$formula"; then
+  before=$("$brew" list --formula -1)
+  [ -e "$record" ] || { printf '%s\\n' "$brew" "$formula" > "$record"; new=yes; }
+  if ! "$brew" install "$formula" </dev/null; then
+    [ -z "$new" ] || has "$formula" || rm -f "$record"
+    fail "$failed"
+  fi
+  "$brew" list --formula -1 | while read -r name; do
+    printf '%s\\n' "$before" "$formula" | grep -qxF -- "$name" || echo "$name" >> "$record"
+  done
+elif [ -x "$program" ]; then
+  "$brew" upgrade "$formula" </dev/null || fail "$failed"
+fi
+[ -x "$program" ] || "$brew" link "$formula" </dev/null
+[ -x "$program" ] || fail "$failed"
+build=$("$program" --version 2>&1 \\
   | sed -n -e 's/^version: \\([0-9]*\\) .*/\\1/p' -e 's/^version: .*(build \\([0-9]*\\),.*/\\1/p')
-[ "${build:-0}" = 0 ] || [ "$build" -ge "$oldest" ] || { echo "$too_old" >&2; exit 1; }
+[ "${build:-0}" = 0 ] || [ "$build" -ge "$oldest" ] || fail "$too_old"
 """
 
+# With --force it takes away older versions as well. What came with it may be in use by now, and
+# then brew refuses.
 _UNINSTALL = """
-! "$brew" list --versions "$formula" >/dev/null \\
-  || "$brew" uninstall --force "$formula" </dev/null || { echo "$failed" >&2; exit 1; }
+! has "$formula" || "$brew" uninstall --force "$formula" </dev/null || fail "$failed"
+tail -n +3 "$record" | while read -r name; do
+  ! has "$name" || "$brew" uninstall --force "$name" </dev/null || true
+done
 rm -f "$record"
 """
 
@@ -58,11 +72,11 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
 
     One that is there and new enough is left as it is, however old.
     """
-    found = host.get_fact(BuildFact, program=program)
-    if found is not None and (found == 0 or found >= build):
-        host.noop(f"{program} is build {found or 'of its own'}")
+    found = host.get_fact(ProgramFact, program=program)
+    if found and found.is_new_enough(build):
+        host.noop(f"{program} is build {found.build or 'of its own'}")
         return
-    verb = "install" if found is None else "upgrade"
+    verb = "upgrade" if found else "install"
     yield StringCommand(
         _variables(
             brew=brew,
@@ -75,8 +89,7 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
             f"Homebrew has no newer. Type: {brew} update && {brew} upgrade {FORMULA}",
         ),
         _BREW,
-        _INSTALL if found is None else _UPGRADE,
-        _NEW_ENOUGH,
+        _HAVE,
         _separator="",
     )
 
@@ -84,11 +97,11 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
 @operation()
 def absent(layout: Layout) -> Commands:
     """Take it away, where homeport installed it."""
-    brew = host.get_fact(TextFact, path=record(layout)).strip()
+    brew, _, _ = host.get_fact(TextFact, path=record(layout)).partition("\n")
     if not brew:
         host.noop("homeport installed nothing with Homebrew")
         return
-    kept = f"to keep it: rm {record(layout)}"
+    kept = f"to keep it: rm {quote(record(layout))}"
     yield StringCommand(
         _variables(
             brew=brew,
@@ -103,7 +116,7 @@ def absent(layout: Layout) -> Commands:
 
 
 def record(layout: Layout) -> str:
-    """The file that says that homeport installed it, and with which brew."""
+    """The file that says that homeport installed it, with which brew, and what came with it."""
     return layout.path("state", "installed-by-brew")
 
 

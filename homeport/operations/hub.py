@@ -54,7 +54,7 @@ def status(weights: HubWeights, target: Target) -> Snapshot:
         SnapshotFact,
         python=target.python,
         program=program_path(target),
-        destination=target.layout.weights(weights.repo),
+        destination=target.layout.weights(weights.name),
         digest=weights.pinned.digest,
     )
 
@@ -65,7 +65,7 @@ def pull(weights: HubWeights, target: Target) -> Service:
     name = _name(weights)
     of_machine = target.machine.manager is Manager.SYSTEM
     cache = f"{account.name(layout)}/pull"
-    desired_path, tokens_path = layout.service_files(name)
+    desired_path, tokens_path, _ = layout.service_files(name)
     return Service(
         name=f"{layout.services}{name}",
         owner=layout.owner,
@@ -94,15 +94,16 @@ def pull(weights: HubWeights, target: Target) -> Service:
 def _desired(weights: HubWeights, target: Target) -> bytes:
     """What the program is told; its tokens stand in a file of their own."""
     source, layout = target.settings.source, target.layout
-    _, tokens_path = layout.service_files(_name(weights))
+    _, tokens_path, _ = layout.service_files(_name(weights))
     tokens = tokens_path if source.tokens else None
-    desired = source.desired(weights, layout.weights(weights.repo), tokens)
-    desired["keep"] = sorted(_in_use(weights.repo, target))
+    desired = source.desired(weights, layout.weights(weights.name), tokens)
+    desired["keep"] = sorted(_in_use(weights.name, target))
     return f"{json.dumps(desired, indent=1)}\n".encode()
 
 
 def _name(weights: HubWeights) -> str:
-    return f"pull.{weights.repo.replace('/', '--')}"
+    # No "@", by which systemd would take it for a template's.
+    return f"pull.{weights.name.replace('/', '--').replace('@', '--')}"
 
 
 @operation()
@@ -114,7 +115,7 @@ def snapshot(weights: HubWeights, target: Target) -> Commands:
     """
     layout, machine = target.layout, target.machine
     wanted = pull(weights, target)
-    destination = layout.weights(weights.repo)
+    destination = layout.weights(weights.name)
     own_definition = definition_path(wanted.name, machine.manager, layout)
     found = _settled(weights, target)
     if found and host.get_fact(FileStateFact, path=own_definition):
@@ -162,13 +163,13 @@ def _settled(weights: HubWeights, target: Target) -> Snapshot | None:
     keep = target.settings.source.keep_previous
     unwanted = set(found.abandoned if keep else found.others)
     if unwanted:
-        unwanted -= _in_use(weights.repo, target)
+        unwanted -= _in_use(weights.name, target)
     return found if found.complete and not unwanted else None
 
 
-def _in_use(repo: str, target: Target) -> set[str]:
+def _in_use(name: str, target: Target) -> set[str]:
     """The revisions that a GPU host's server runs from, or could be taken back to."""
-    path = re.escape(target.layout.weights(repo))
+    path = re.escape(target.layout.weights(name))
     return set(re.findall(rf"{path}/([0-9a-f]{{40}})", served_from(target)))
 
 
@@ -200,7 +201,7 @@ def _watch(
     wanted: Service, weights: HubWeights, target: Target, own_definition: str
 ) -> _Problem | None:
     """Show how far the pull is until it ends; None where all is proven."""
-    destination = target.layout.weights(weights.repo)
+    destination = target.layout.weights(weights.name)
     told: list[str] = []
     seen = time.monotonic()
     try:
@@ -275,16 +276,15 @@ def _remember(weights: HubWeights, found: Snapshot) -> None:
 
 @operation()
 def unneeded(weights: list[HubWeights], target: Target) -> Commands:
-    """Report what is there of repositories that nothing here needs any more; removes nothing, since
-    it may have taken days to come."""
+    """Report what is there of repositories, or parts of them, that nothing here needs any more;
+    removes nothing, since it may have taken days to come."""
     if not state.is_executing:
         return
-    wanted = {one.repo for one in weights}
+    wanted = {one.name for one in weights}
     served = served_from(target)
     for owner in host.get_fact(EntriesFact, path=target.layout.weights("")):
         for name in host.get_fact(EntriesFact, path=target.layout.weights(owner)):
-            repo = f"{owner}/{name}"
-            path = target.layout.weights(repo)
-            if repo not in wanted and f"{path}/" not in served:
-                report.say(host, f"{repo} is not needed here any more: rm -r {quote(path)}")
+            path = target.layout.weights(f"{owner}/{name}")
+            if f"{owner}/{name}" not in wanted and f"{path}/" not in served:
+                report.say(host, f"{owner}/{name} is not needed here any more: rm -r {quote(path)}")
     yield from ()

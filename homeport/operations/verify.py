@@ -108,12 +108,12 @@ def reachable(route: Route, python: str | None, token_path: str | None) -> Comma
 @operation()
 def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
     """Report question and answer, what the client answers, and what to type next."""
-    if not state.is_executing:
+    found = host.connector_data.get(_key(route))
+    if not state.is_executing or found is None:
         return
-    if found := host.connector_data.get(_key(route)):
-        rate = f"{found['tokens']} tokens, {found['tokens_per_second']} tokens/s"
-        report.say(host, f"question: {QUESTION}")
-        report.say(host, f"answer:   {found['answer']} ({rate})")
+    rate = f"{found['tokens']} tokens, {found['tokens_per_second']} tokens/s"
+    report.say(host, f"question: {QUESTION}")
+    report.say(host, f"answer:   {found['answer']} ({rate})")
     if machine.claude is None:
         report.say(
             host,

@@ -108,3 +108,4 @@ def apply(target: Target, keep: list[str]) -> None:
     engine.taken_back(name=f"Go back where {alias} does not", target=target)
     engine.concluded(name=f"Say what {alias} came to", target=target)
     engine.only_needed(name="Remove older environments", target=target)
+    weights.unneeded(target=target, routes=target.settings.serves)

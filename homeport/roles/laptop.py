@@ -10,7 +10,7 @@ from pyinfra.api import deploy
 from .. import report
 from ..facts.file import FileStateFact, SizeAndTimeFact
 from ..facts.host import OLDEST_PYTHON, python_version
-from ..facts.llama import BuildFact
+from ..facts.llama import Program, ProgramFact
 from ..memory import Choice, Quant
 from ..model import Route
 from ..operations import brew, file, hub, python_env, service, verify
@@ -70,6 +70,8 @@ def apply(target: Target, keep: list[str]) -> None:
         name="Remove older environments",
         environments=[environment(target), hub.environment(target)],
     )
+    if not settings.serves_mirror:
+        weights.unneeded(target=target, routes=settings.serves)
 
 
 def _engine(target: Target) -> None:
@@ -145,20 +147,23 @@ def _engine_problem(target: Target) -> str | None:
     program, machine = llama_server(target), target.machine
     if program is None:
         return None
-    build: int | None = host.get_fact(BuildFact, program=program)
-    oldest = oldest_build(target)
-    fits = build is not None and (build == 0 or build >= oldest)
-    if fits:
+    found: Program | None = host.get_fact(ProgramFact, program=program)
+    oldest, ours = oldest_build(target), by_homebrew(target)
+    if found and found.is_new_enough(oldest):
         return None
-    if not by_homebrew(target):
-        if build is None:
+    if found and found.problem:
+        fix = f"Type: {brew_prefix(target)}/bin/brew reinstall {brew.FORMULA}"
+        fix = fix if ours else "Mend it, or set engine = None"
+        return f"{program} does not run: {found.problem}. {fix}"
+    if not ours:
+        if found is None:
             return (
                 f"there is no program {program}. Build llama.cpp there, or set engine = None in "
                 "group_data/laptops.py, or for this host"
             )
         return (
-            f"{program} is llama.cpp of build {build}, and the model needs {oldest} or newer. "
-            "Upgrade it, or set engine = None"
+            f"{program} is llama.cpp of build {found.build}, and the model needs {oldest} or "
+            "newer. Upgrade it, or set engine = None"
         )
     if machine.user == "root":
         return "Homebrew refuses to work for root. Log in as the laptop's user"
@@ -167,10 +172,10 @@ def _engine_problem(target: Target) -> str | None:
             f'Homebrew is not on this machine. Type: {brew.INSTALLER}; or set engine = "xllamacpp"'
         )
     if not machine.brew_is_ours:
-        verb = "install" if build is None else "upgrade"
+        verb = "upgrade" if found else "install"
         return (
             f"{brew_prefix(target)} is another user's Homebrew, who has to type: "
-            f"brew {verb} {brew.FORMULA}"
+            f'brew {verb} {brew.FORMULA}; or set engine = "xllamacpp"'
         )
     return None
 

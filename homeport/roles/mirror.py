@@ -69,6 +69,7 @@ def apply(target: Target, keep: list[str]) -> None:
     )
     mirror.served(name="Have the mirror served", weights=held, endpoint=endpoint, target=target)
     mirror.answers(name="Ask the mirror", weights=held, endpoint=endpoint, target=target)
+    weights.unneeded(target=target, routes=(*target.settings.serves, *target.settings.mirrors))
 
 
 def _endpoint(target: Target) -> Endpoint:

@@ -64,4 +64,9 @@ def apply(target: Target, routes: tuple[Route, ...]) -> None:
         )
     for weights in wanted:
         hub.snapshot(name=f"Pull {weights.repo}", weights=weights, target=target)
-    hub.unneeded(name="Look for weights that nothing needs", weights=wanted, target=target)
+
+
+@deploy("Weights")
+def unneeded(target: Target, routes: tuple[Route, ...]) -> None:
+    """Name the weights that no longer serve anything here, now that `routes` are served."""
+    hub.unneeded(name="Look for weights that nothing needs", weights=of(routes), target=target)

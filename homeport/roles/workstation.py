@@ -82,7 +82,8 @@ def apply(target: Target) -> None:
 
 def _route(route: Route, target: Target) -> None:
     layout = target.layout
-    settings = claude_code.route_settings(route, target.settings.guardrails)
+    tokens = (layout.path("routes"), layout.path("service"))
+    settings = claude_code.route_settings(route, target.settings.guardrails, tokens)
     file.write(
         name=f"Write the token of {route.alias} for its clients",
         path=layout.token(route),

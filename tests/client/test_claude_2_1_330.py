@@ -78,8 +78,8 @@ def session(tmp_path: Path, free_port: int, request: pytest.FixtureRequest) -> I
     write(layout.script(route), render.use_route(route, layout, "start it", "FIX"))
     write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout, (route,)))
     write(layout.token(route), b"geheim\n")
-    guardrails = runpy.run_path(str(ROOT / "group_data" / "workstations.py"))["guardrails"]
-    settings = json.dumps(claude_code.route_settings(route, guardrails))
+    tokens = (layout.path("routes"), layout.path("service"))
+    settings = json.dumps(claude_code.route_settings(route, GUARDRAILS, tokens))
     write(layout.route_settings(route), settings.encode())
     log, calls = tmp_path / "log", tmp_path / "calls"
     log.touch()
@@ -212,20 +212,37 @@ def write_to(path: str) -> dict[str, Any]:
     return call("Write", file_path=path, content="x")
 
 
-#: What the model tries, and whether it may.
-TRIES = [
-    (call("Bash", command="touch @HOME/project/by-bash", description="x"), False),
-    (call("Read", file_path="@HOME/.ssh/id_rsa"), False),
-    (call("Read", file_path="@HOME/project/link-to-key"), False),
-    (call("Read", file_path="@HOME/project/sub/.env"), False),
-    (write_to("@HOME/.ssh/authorized_keys"), False),
-    (write_to("@HOME/other/outside"), False),
-    (call("WebFetch", url="http://127.0.0.1:1/", prompt="x"), False),
-    (call("Read", file_path="@HOME/project/plain"), True),
-    (write_to("@HOME/project/inside"), True),
+GUARDRAILS: dict[str, Any] = runpy.run_path(str(ROOT / "group_data" / "workstations.py"))[
+    "guardrails"
 ]
 
-#: As bad as a user's own settings can be.
+
+def secret(rule: str) -> str:
+    """A file that a rule such as Read(~/.ssh/**) or Read(//**/.env) is about."""
+    path = rule.removeprefix("Read(").removesuffix(")").replace("**", "sub").replace("*", "x")
+    return path.replace("~", "@HOME") if path.startswith("~") else f"@HOME/project/{path[2:]}"
+
+
+SECRETS = [
+    secret(rule)
+    for rule in GUARDRAILS["permissions"]["deny"]
+    if rule.startswith("Read(") and "proc" not in rule
+]
+
+#: What the model tries, and what it is told: None where it may.
+TRIES = [
+    (call("Bash", command="touch '@HOME/project/by-bash'", description="x"), "haven't granted"),
+    *((call("Read", file_path=path), "denied") for path in SECRETS),
+    (call("Read", file_path="@HOME/project/link-to-key"), "denied"),
+    (call("Read", file_path="@HOME/.homeport/routes/claude-fable5.token"), "denied"),
+    (write_to("@HOME/.ssh/authorized_keys"), "denied"),
+    (write_to("@HOME/other/outside"), "is outside"),
+    (call("WebFetch", url="http://127.0.0.1:1/", prompt="x"), "is disabled for this session"),
+    (call("Read", file_path="@HOME/project/plain"), None),
+    (write_to("@HOME/project/inside"), None),
+]
+
+#: What a user's own settings may say.
 OPEN = {
     "permissions": {
         "defaultMode": "acceptEdits",
@@ -236,26 +253,34 @@ OPEN = {
 
 
 @pytest.mark.parametrize("session", [[one for one, _ in TRIES]], indirect=True)
-def test_the_guardrails_hold_against_the_users_own_settings(session: Session) -> None:
+@pytest.mark.parametrize(
+    "start", ["source use-fable5.sh", "source use-fable5.sh --version >/dev/null; claude"]
+)
+def test_the_guardrails_hold_against_the_users_own_settings(session: Session, start: str) -> None:
     home = session.home
-    for folder in (".ssh", ".claude", "other", "project/sub"):
+    for folder in (".ssh", ".claude", "other", "project"):
         (home / folder).mkdir(parents=True)
-    for name in (".ssh/id_rsa", "project/sub/.env", "project/plain"):
-        (home / name).write_text("a secret\n" if name != "project/plain" else "no such thing\n")
-    (home / "project/link-to-key").symlink_to(home / ".ssh/id_rsa")
+    for path in (*SECRETS, "@HOME/project/plain"):
+        file = Path(path.replace("@HOME", str(home)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.is_dir():
+            file.write_text("no such thing\n" if file.name == "plain" else "a secret\n")
+    (home / "project/link-to-key").symlink_to(home / ".ssh/sub")
     (home / ".claude/settings.json").write_text(json.dumps(OPEN))
     wait_for_stub(session)
-    output = session.ask("cd project; source use-fable5.sh -p go --permission-mode acceptEdits")
+    output = session.ask(f"cd project; {start} -p go --permission-mode acceptEdits")
     assert "stub says hello" in output
     last = session.requests()[-1]["body"]
     blocks = [one for message in last["messages"] for one in message["content"]]
     results = [one for one in blocks if isinstance(one, dict) and one["type"] == "tool_result"]
-    assert [not one.get("is_error") for one in results] == [allowed for _, allowed in TRIES]
-    assert "a secret" not in json.dumps([one["content"] for one in results])
+    assert len(results) == len(TRIES)
+    for (tried, refusal), result in zip(TRIES, results, strict=True):
+        assert bool(result.get("is_error")) == bool(refusal), (tried, result)
+        assert (refusal or "") in json.dumps(result["content"]), (tried, result)
+        assert "a secret" not in json.dumps(result["content"]), tried
     there = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
     assert "project/inside" in there
     assert not there & {"project/by-bash", ".ssh/authorized_keys", "other/outside"}
-    assert not {"WebFetch", "WebSearch"} & {tool["name"] for tool in last["tools"]}
 
 
 def test_other_settings_on_the_command_line_are_refused(session: Session) -> None:

@@ -56,7 +56,20 @@ def test_a_host_that_is_asleep_is_named_and_does_not_stop_the_others(fleet: Flee
     assert summary(run) == [
         "2 of 3 hosts are as they should be",
         "not reached, asleep or away: desk-2",
-        "for these again, when they are back: the same command with --limit desk-2",
+        "these alone, when they are back or mended: the same command with --limit desk-2",
+    ]
+
+
+def test_all_of_them_are_asleep(fleet: Fleet) -> None:
+    for host in fleet.hosts[:2]:
+        host.cut()
+    run = fleet.deploy("--limit", "desk-1", "--limit", "desk-2")
+    for host in fleet.hosts[:2]:
+        host.heal()
+    assert run.status == 1
+    assert summary(run)[:2] == [
+        "0 of 2 hosts are as they should be",
+        "not reached, asleep or away: desk-1, desk-2",
     ]
 
 
@@ -100,6 +113,14 @@ def test_a_canary_that_fails_keeps_the_others_as_they_are(fleet: Fleet) -> None:
     held = "desk-3, which goes first (group canary), failed; nothing was done here"
     assert held in run.of("desk-1") and held in run.of("desk-2")
     assert [host.tree() for host in fleet.hosts] == before
+
+
+def test_a_canary_that_is_asleep_does_so_too(fleet: Fleet) -> None:
+    fleet.hosts[2].cut()
+    run = fleet.deploy("--serial")
+    fleet.hosts[2].heal()
+    held = "desk-3, which goes first (group canary), was not reached; nothing was done here"
+    assert held in run.of("desk-1") and held in run.of("desk-2")
 
 
 def test_a_canary_that_is_well_goes_first(fleet: Fleet) -> None:

@@ -61,9 +61,9 @@ class Laptop:
         found = re.search(r"\tpid = (\d+)", self.sh(f"launchctl print gui/501/{LABEL}"))
         return int(found[1]) if found else None
 
-    def weights(self) -> list[str]:
+    def weights(self, quant: str) -> list[str]:
         home = self.sh("echo $HOME")
-        folder = self.host.file(f"{home}/.homeport/weights/{coder.REPO}/current/")
+        folder = self.host.file(f"{home}/.homeport/weights/{coder.REPO}@{quant}/current/")
         return sorted(path.name for path in folder.glob("*.gguf"))
 
 
@@ -92,7 +92,7 @@ def test_a_mac_with_an_old_llama_cpp_that_does(silicon: Laptop) -> None:
     )
     assert "claude-fable5 (Gemma 4 12B Coder Q6_K, 65,536 tokens) answers at" in silicon.says(run)
     assert PROOFS in silicon.says(run)
-    assert silicon.weights() == ["coder-Q6_K.gguf"]
+    assert silicon.weights("Q6_K") == ["coder-Q6_K.gguf"]
     assert silicon.sh("ls /opt/homebrew/Cellar/llama.cpp") == "9800", "no reason to upgrade"
     assert "--no-mmap" in silicon.agent and "--device" not in silicon.agent
     assert silicon.agent[silicon.agent.index("--n-gpu-layers") + 1] == "99"
@@ -130,7 +130,10 @@ def test_the_owner_upgrades_and_it_starts_all_the_same(silicon: Laptop) -> None:
 def test_another_quant(silicon: Laptop) -> None:
     run = silicon.deploy(quant="Q4_K_M")
     assert "(Gemma 4 12B Coder Q4_K_M, 65,536 tokens) answers at" in silicon.says(run)
-    assert silicon.weights() == ["coder-Q4_K_M.gguf"]
+    assert silicon.weights("Q4_K_M") == ["coder-Q4_K_M.gguf"]
+    left = f"{coder.REPO}@Q6_K is not needed here any more: rm -r /Users/anna/.homeport/weights/"
+    assert left in silicon.says(run)
+    assert silicon.weights("Q6_K"), "until it is served no more, and then for whoever goes back"
     tight = silicon.deploy(quant="Q8_0")
     assert "buffers 1.82 GB -> 15.36 GB, and 14.95 GB are for the model" in tight.output
     assert "(Gemma 4 12B Coder Q8_0, 65,536 tokens) answers at" in silicon.says(tight)
@@ -153,6 +156,14 @@ def test_removal_leaves_what_was_the_owners(silicon: Laptop) -> None:
     assert silicon.sh("ls /opt/homebrew/bin/llama-server") == "/opt/homebrew/bin/llama-server"
 
 
+def test_an_unlinked_llama_cpp_is_its_owners_all_the_same(silicon: Laptop) -> None:
+    silicon.sh("/opt/homebrew/bin/brew unlink llama.cpp")
+    run = silicon.deploy()
+    assert PROOFS in silicon.says(run), run.output
+    assert silicon.remove().status == 0
+    assert silicon.sh("ls /opt/homebrew/bin/llama-server") == "/opt/homebrew/bin/llama-server"
+
+
 @pytest.fixture(scope="module")
 def small(lab: Lab, hub: Hub) -> Laptop:
     return Laptop(lab, lab.mac("small", memory=8 * GIB))
@@ -172,7 +183,7 @@ def test_a_machine_that_is_too_small_has_the_cluster(small: Laptop) -> None:
 def test_a_quant_that_cannot_work_there_is_refused(small: Laptop) -> None:
     run = small.deploy(quant="Q4_K_M")
     assert run.status == 1
-    assert "quant is 'Q4_K_M': it does not fit this machine: 8.59 GB (8 GiB)" in run.output
+    assert "quant is 'Q4_K_M': it does not fit 8.59 GB (8 GiB) unified memory" in run.output
     assert small.remove().status == 0
     assert small.host.difference(small.before) == {}
 

@@ -124,6 +124,6 @@ def test_and_again_while_the_server_runs(words: list[str], tmp_path: Path) -> No
 
 def test_shellcheck() -> None:
     checker = Path(sys.executable).parent / "shellcheck"
-    words = [checker, "--shell=sh", "--norc", STARTER]
+    words = [str(checker), "--shell=sh", "--norc", str(STARTER)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("", 0)

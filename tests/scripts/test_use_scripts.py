@@ -53,6 +53,32 @@ def test_sourced_from_any_directory(shell: str, home: Home, route: Route, server
     assert server.token == "Bearer geheimes-token-123"
 
 
+def test_each_claude_that_follows_has_the_routes_settings(
+    shell: str, home: Home, route: Route
+) -> None:
+    home.install(route)
+    settings = home.layout.route_settings(route)
+    script = """
+    source use-fable5.sh one >/dev/null 2>&1; claude two; claude --settings=x three
+    source use-anthropic.sh 2>/dev/null; claude four
+    """
+    done = home.run(shell, script)
+    assert args_of(done.stdout) == ["--settings", settings, "two", "four"]
+    assert "claude-fable5: --settings would take the place of the route's own." in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--settings x", "--settings=x", "-p hi --settings x"])
+@pytest.mark.parametrize("start", ["use-fable5.sh", "source use-fable5.sh"])
+def test_other_settings_are_refused(
+    shell: str, home: Home, route: Route, start: str, words: str
+) -> None:
+    home.install(route)
+    done = home.run(shell, f'{start} {words}; echo "status:$?"')
+    assert args_of(done.stdout) == []
+    assert "status:1" in done.stdout
+    assert "--settings would take the place of the route's own" in done.stderr
+
+
 def test_run_directly_leaves_the_shell_untouched(shell: str, home: Home, route: Route) -> None:
     home.install(route)
     done = home.run(shell, 'use-fable5.sh one; echo "status:$?"; env | sed "s/^/after:/"')

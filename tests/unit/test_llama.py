@@ -13,7 +13,7 @@ from homeport.engines.llama_cpp import (
     cause,
     flags_in_help,
 )
-from homeport.facts.llama import BuildFact, CardFact
+from homeport.facts.llama import CardFact, Program, ProgramFact
 from homeport.memory import Kind, Memory
 from homeport.model import Endpoint, Route, Token
 from homeport.remote import serve_llama
@@ -26,12 +26,20 @@ from homeport.remote import serve_llama
         (["0.00.1 I srv  init", "version: 0.3.0 (build 10621, commit c1d0e7a00)"], 10_621),
         (["version: 0.3.0-dev (build 10590, commit c1d0e7a00)"], 10_590),
         (["version: 0 (unknown)"], 0),
-        (["dyld: Library not loaded: libllama.dylib"], 0),
+        (["version: 1.2.0 (abc)"], 0),
     ],
 )
 def test_the_build(said: list[str], build: int) -> None:
-    assert BuildFact().process(["/opt/homebrew/bin/llama-server", *said]) == build
-    assert BuildFact.default() is None
+    assert ProgramFact().process([*said, "status=0"]) == Program(build)
+    assert ProgramFact.default() is None
+    assert Program(build).is_new_enough(9_511) == (build in (0, 10_621, 10_590))
+
+
+def test_one_that_does_not_run() -> None:
+    said = ["", "dyld: Library not loaded: libllama.dylib", "status=134"]
+    found = ProgramFact().process(said)
+    assert found.problem == "dyld: Library not loaded: libllama.dylib"
+    assert not found.is_new_enough(1)
 
 
 def test_the_largest_card_counts() -> None:
@@ -90,4 +98,6 @@ def test_the_pinned_wheel_is_new_enough_for_every_model() -> None:
     ],
 )
 def test_the_cause(line: str, sentence: str | None) -> None:
-    assert cause(["something else", line]) == sentence
+    assert cause(["error: invalid argument: --old", "something else", line]) == (
+        sentence or "this llama.cpp does not know --old"
+    )

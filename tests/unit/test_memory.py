@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from homeport import fitting
 from homeport.catalog import MODELS
 from homeport.errors import SettingsError
-from homeport.memory import Choice, Kind, Memory, best, pinned
+from homeport.memory import Choice, Kind, Memory, best, pinned, whole_gib
 from homeport.settings import HostData, HostSettings, of
 from homeport.weights import HubWeights
 
@@ -81,6 +81,7 @@ def test_more_memory_is_never_less(one: Memory, other: Memory) -> None:
         ([memory(Kind.RAM, 12)], "Q2_K", 65_536),
         ([memory(Kind.RAM, 14)], "Q3_K_M", 65_536),
         ([memory(Kind.UNIFIED, 16)], "Q4_K_M", 65_536),
+        ([Memory(Kind.RAM, whole_gib(16_200_000 * 1024), GIB)], "Q4_K_M", 65_536),
         ([memory(Kind.UNIFIED, 24)], "Q6_K", 65_536),
         ([memory(Kind.UNIFIED, 32)], "Q8_0", 131_072),
         ([memory(Kind.CARD, 8, 16), memory(Kind.RAM, 16)], "Q3_K_M", 65_536),
@@ -106,9 +107,11 @@ def test_a_pinned_quant_has_to_work_and_need_not_be_pleasant() -> None:
     q6, mac = QUANTS[3], memory(Kind.UNIFIED, 18)
     assert choose(mac) != (found := pinned(q6, CONTEXTS, FOOTPRINT, (mac,)))
     assert (found.quant, found.works, found.fits) == (q6, True, False)
-    assert str(found).endswith("buffers 1.62 GB -> 12.24 GB, and 11.21 GB are for the model")
+    assert str(found).endswith(
+        "buffers 1.62 GB -> 12.24 GB, and 11.21 GB are for the model with others beside it"
+    )
     with pytest.raises(
-        SettingsError, match=r"quant is 'Q8_0': it does not fit this machine: 19\.33"
+        SettingsError, match=r"quant is 'Q8_0': it does not fit 19\.33 GB \(18 GiB\)"
     ):
         pinned(QUANTS[4], CONTEXTS, FOOTPRINT, (mac,))
 
@@ -127,7 +130,8 @@ ROUTES = {
 def laptop(route: dict[str, Any] | None = None, **values: Any) -> HostSettings:
     routes = {**ROUTES, "claude-fable5": {**ROUTES["claude-fable5"], **(route or {})}}
     data = {"routes": routes, "serve": ["claude-fable5"], "guardrails": {}, **values}
-    return of(HostData("box", ("laptops", "workstations"), data, lambda key: "all.py"))
+    groups = ("laptops", "workstations")
+    return of(HostData("box", groups, {**data, **values}, lambda key: "all.py"))
 
 
 def test_server_and_client_are_told_of_the_same_context() -> None:
@@ -137,6 +141,20 @@ def test_server_and_client_are_told_of_the_same_context() -> None:
     assert served.model.context == found.choices["claude-fable5"].context == 131_072
     assert isinstance(served.model.weights, HubWeights)
     assert served.model.weights.files == ("*Q8_0.gguf",)
+
+
+def test_two_models_share_one_memory() -> None:
+    routes = {
+        f"claude-{name}": {"model": "gemma-4-12b-coder", "host": "localhost", "port": port}
+        for name, port in (("a", 1), ("b", 2))
+    }
+    settings = laptop(routes=routes, serve=["claude-a", "claude-b"])
+    found = fitting.fitted(settings, (memory(Kind.UNIFIED, 48),))
+    assert found.choices["claude-a"].quant.name == "Q8_0"
+    assert found.choices["claude-b"].quant.name == "Q6_K"
+    taken = sum(choice.needed for choice in found.choices.values())
+    assert taken <= memory(Kind.UNIFIED, 48).budget
+    assert found.choices["claude-b"].memory.taken == found.choices["claude-a"].needed
 
 
 def test_a_context_that_the_user_wrote_is_kept() -> None:
@@ -163,5 +181,5 @@ def test_a_machine_that_is_too_small_has_the_other_routes() -> None:
     assert sentence == (
         "claude-fable5 is not served here, the machine is too small for it: 8.59 GB (8 GiB) "
         "unified memory: Q2_K 4.83 GB + KV 0.84 GB at 65,536 tokens + buffers 1.28 GB -> 6.95 GB, "
-        "and 4.98 GB are for the model"
+        "and 4.98 GB are for the model with others beside it"
     )

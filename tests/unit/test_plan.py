@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import plistlib
 import re
 import shlex
@@ -210,7 +211,7 @@ def test_a_llama_server_that_is_there_is_used_as_it_is(flags: str, there: str, a
         MAC,
         {
             "--help": flags,
-            "--version": "version: 0.3.0 (build 10621, commit c1d0e7a00)",
+            "--version": ["version: 0.3.0 (build 10621, commit c1d0e7a00)", "status=0"],
             "size and time": "7380000000 bytes of 1790000000",
         },
         routes={
@@ -250,18 +251,22 @@ def test_a_program_that_the_user_names_may_use_a_card(
     found = plan(
         LINUX,
         {
-            "--version": "version: 9800 (abcdef012)",
+            "--version": ["version: 9800 (abcdef012)", "status=0"],
             "--list-devices": f"Available devices:\n{devices}",
             "--help": "--load-mode --cache-ram",
         },
         routes={"claude-fable5": {**ROUTE, "model": "gemma-4-12b-coder"}},
         serve=["claude-fable5"],
         engine="/opt/llama/bin/llama-server",
-        guardrails={},
+        guardrails={"permissions": {"ask": ["Bash"]}},
     )
+    rules = json.loads(found.upload(r"routes/claude-fable5\.json"))["permissions"]
+    assert rules["ask"] == ["Bash"]
+    assert "Read(//home/jörg x/.homeport/routes/**)" in rules["deny"]
     unit = found.upload(r"systemd/user/homeport\.claude-fable5\.service").decode()
     assert (
-        f'"/opt/llama/bin/llama-server" "--model" "/home/jörg x/.homeport/weights/{GEMMA}/' in unit
+        f'"/opt/llama/bin/llama-server" "--model" "/home/jörg x/.homeport/weights/{GEMMA}@{quant}/'
+        in unit
     )
     assert f'/x-{quant}.gguf"' in unit
     assert f'"--n-gpu-layers" "{layers}"' in unit

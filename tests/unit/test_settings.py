@@ -137,10 +137,49 @@ def test_a_model_that_is_not_safety_aligned_has_guardrails() -> None:
     rules = {"permissions": {"ask": ["Bash"]}}
     laptop = of(a_host("laptops", "workstations", **values, guardrails=rules))
     (route,) = laptop.uses
-    written = claude_code.route_settings(route, laptop.guardrails)["permissions"]
-    assert written == {**NEUTRAL_SETTINGS["permissions"], "ask": ["Bash"]}
+    written = claude_code.route_settings(route, laptop.guardrails, ["/h/routes"])["permissions"]
+    assert written == {
+        "ask": ["Bash"],
+        "deny": ["Read(//h/routes/**)", "WebSearch"],
+        "defaultMode": "default",
+    }
+    plan = {"permissions": {"defaultMode": "plan"}}
+    assert claude_code.route_settings(route, plan)["permissions"]["defaultMode"] == "plan"
     trusted = replace(route, model=replace(route.model, aligned=True))
     assert "ask" not in claude_code.route_settings(trusted, rules)["permissions"]
+
+
+@pytest.mark.parametrize(
+    ("guardrails", "sentence"),
+    [
+        (
+            {"permission": {}},
+            "permission is {}: nothing reads this key. Did you mean 'permissions'",
+        ),
+        ({"permissions": "none"}, "permissions is 'none': it has to be a dictionary"),
+        ({"permissions": {"deny": "Bash"}}, "deny is 'Bash': it has to be a list"),
+        ({"permissions": {"asks": []}}, "asks is []: nothing reads this key. Did you mean 'ask'"),
+        ({"permissions": {"ask": [1]}}, "ask is [1]: a rule is text"),
+        ({"env": {}}, "env is {}: nothing reads this key"),
+    ],
+)
+def test_guardrails_that_would_be_none(guardrails: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        of(a_host("workstations", guardrails=guardrails))
+    assert str(caught.value).startswith(f"group_data/all.py: guardrails: {sentence}")
+
+
+@pytest.mark.parametrize("group", ["laptops_eu", "old_laptops", "my_workstations", "canada"])
+def test_a_group_of_ones_own_may_sound_like_a_role(group: str) -> None:
+    assert of(a_host("workstations", group, routes=ROUTES)).uses
+
+
+@pytest.mark.parametrize(
+    ("group", "meant"), [("canaries", "canary"), ("Canary", "canary"), ("laptop", "laptops")]
+)
+def test_a_group_that_is_a_typo(group: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=f"Did you mean '{meant}'"):
+        of(a_host("workstations", group, routes=ROUTES))
 
 
 def test_a_local_route_where_nobody_serves_it() -> None:

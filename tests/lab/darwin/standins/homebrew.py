@@ -72,6 +72,12 @@ class Shelf:
         self.unlink(name)
         shutil.rmtree(keg, ignore_errors=True)
         shutil.copytree(self.offered / name / "bin", keg / "bin", symlinks=True)
+        self.link(name, keg)
+        files = sum(1 for path in keg.rglob("*") if path.is_file())
+        emoji = "" if os.environ.get("HOMEBREW_NO_EMOJI") else "🍺  "
+        print(f"{emoji}{keg}: {files} files, 1MB")
+
+    def link(self, name: str, keg: Path) -> None:
         for program in (keg / "bin").iterdir():
             link = self.prefix / "bin" / program.name
             link.unlink(missing_ok=True)
@@ -79,9 +85,6 @@ class Shelf:
         opt = self.prefix / "opt" / name
         opt.unlink(missing_ok=True)
         opt.symlink_to(Path("..", *keg.relative_to(self.prefix).parts))
-        files = sum(1 for path in keg.rglob("*") if path.is_file())
-        emoji = "" if os.environ.get("HOMEBREW_NO_EMOJI") else "🍺  "
-        print(f"{emoji}{keg}: {files} files, 1MB")
 
     def unlink(self, name: str) -> None:
         linked = Path("..", *(self.cellar / name).relative_to(self.prefix).parts)
@@ -109,7 +112,7 @@ def brew(argv: list[str]) -> int:
     commands = {
         "--version": _version, "-v": _version, "--prefix": _prefix, "list": _list, "ls": _list,
         "install": _install, "uninstall": _uninstall, "upgrade": _upgrade, "update": _update,
-        "outdated": _outdated, "info": _info, "tap": _tap,
+        "outdated": _outdated, "info": _info, "tap": _tap, "link": _link, "unlink": _unlink,
     }  # fmt: skip
     if argv[0] not in commands:
         raise Refused(f"brew {argv[0]} is not modelled", f"Error: Unknown command: brew {argv[0]}")
@@ -242,6 +245,21 @@ def _usage(command: str) -> Refused:
         f"brew {command} without a name",
         "Error: Invalid usage: this command requires at least 1 formula or cask argument.",
     )
+
+
+def _link(words: list[str], shelf: Shelf) -> int:
+    for name in _names("link", words)[1]:
+        keg = shelf.cellar / name / shelf.installed()[name]
+        print(f"Linking {keg}... 1 symlinks created.")
+        shelf.link(name, keg)
+    return 0
+
+
+def _unlink(words: list[str], shelf: Shelf) -> int:
+    for name in _names("unlink", words)[1]:
+        print(f"Unlinking {shelf.cellar / name}... 1 symlinks removed.")
+        shelf.unlink(name)
+    return 0
 
 
 def _uninstall(words: list[str], shelf: Shelf) -> int:
