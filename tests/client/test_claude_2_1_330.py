@@ -235,7 +235,7 @@ TRIES = [
     *((call("Read", file_path=path), "denied") for path in SECRETS),
     (call("Read", file_path="@HOME/project/link-to-key"), "denied"),
     (call("Read", file_path="@HOME/.homeport/routes/claude-fable5.token"), "denied"),
-    (write_to("@HOME/.ssh/authorized_keys"), "denied"),
+    (write_to("@HOME/.ssh/authorized_keys"), "cannot be written"),
     (write_to("@HOME/other/outside"), "is outside"),
     (call("WebFetch", url="http://127.0.0.1:1/", prompt="x"), "is disabled for this session"),
     (call("Read", file_path="@HOME/project/plain"), None),
@@ -264,7 +264,8 @@ def test_the_guardrails_hold_against_the_users_own_settings(session: Session, st
         file = Path(path.replace("@HOME", str(home)))
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.is_dir():
-            file.write_text("no such thing\n" if file.name == "plain" else "a secret\n")
+            # Some are files of the client's own, who reads them.
+            file.write_text('"no such thing"' if file.name == "plain" else '{"a": "a secret"}')
     (home / "project/link-to-key").symlink_to(home / ".ssh/sub")
     (home / ".claude/settings.json").write_text(json.dumps(OPEN))
     wait_for_stub(session)
