@@ -90,11 +90,11 @@ def test_refused_before_any_connection(machine: Machine, text: str, sentence: st
 
 def test_limit_that_matches_no_host(machine: Machine) -> None:
     line = refused(machine, 'workstations = ["@local"]', "--limit", "laptop-17")
-    assert "--limit matches no host. Groups and hosts are: gpu_hosts, laptops" in line
+    assert "--limit, or --exclude, leaves no host. Groups and hosts are: gpu_hosts, laptops" in line
 
 
 def test_data_on_the_command_line_is_checked_too(machine: Machine) -> None:
-    line = refused(machine, 'workstations = ["@local"]', "--data", "engine=vllm")
+    line = refused(machine, 'laptops = ["@local"]', "--data", "engine=vllm")
     assert "--data: engine is 'vllm': there is no such engine" in line
 
 
