@@ -11,7 +11,7 @@ serve = ["claude-fable5"]
 quant = None
 
 # Where llama.cpp comes from:
-#   None             Homebrew's on a Mac, and on Linux where there is Homebrew; else xllamacpp
+#   None             Homebrew's on a Mac, and on Linux where the user has Homebrew; else xllamacpp
 #   "homebrew"       `brew install llama.cpp`; upgraded where it is too old for the model
 #   "xllamacpp"      the server from PyPI, pinned by hash; needs Python >= 3.10 only; no GPU
 #   "/path/to/llama-server"   one that is there, with ~/ for the user's home; the only one that

@@ -44,7 +44,8 @@ def summary(state: State, together: Mapping[str, Iterable[str]]) -> list[str]:
     """What became of the hosts of a run over several, and what to type for those that are left;
     `together` has, for a host, all that can only be deployed with it."""
     hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
-    if len(hosts) < 2 or "--dry" in sys.argv:
+    at_work = state.activated_hosts - state.failed_hosts
+    if len(hosts) < 2 or (at_work and not state.is_executing):
         return []
     left = [host for host in hosts if not report.complete(state, host)]
     lines = [f"{len(hosts) - len(left)} of {len(hosts)} hosts are as they should be"]

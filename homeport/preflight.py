@@ -27,6 +27,10 @@ from .errors import SettingsError
 from .gpu_settings import Peer
 from .settings import HostData
 
+#: Scripts that change hosts, and options with which nothing is changed.
+_CHANGE = {"deploy.py", "remove.py"}
+_LOOK = {"--dry", "--debug-facts", "--debug-operations"}
+
 _NO_QUESTION = {"-y", "--yes", "--dry", "--json", "-h", "--help"}
 
 
@@ -89,7 +93,7 @@ def check_files() -> None:
 
 def check_terminal() -> None:
     """Exit where pyinfra would ask before it starts, and nobody is there to answer."""
-    runs = _scripts() & {"deploy.py", "remove.py"}
+    runs = _scripts() & _CHANGE
     asked = not _NO_QUESTION & set(sys.argv) and not os.environ.get("PYINFRA_YES")
     if runs and asked and not sys.stdin.isatty():
         stop(["There is no terminal to ask before hosts are changed. Add -y, or --dry to look."])
@@ -222,5 +226,6 @@ def say_last_lines(state: State, together: Mapping[str, Iterable[str]]) -> None:
     for host in state.inventory:
         for line in report.lines(state, host):
             logger.info(line)
-    for line in fleet.summary(state, together):
-        logger.info(f"homeport: {line}")
+    if _scripts() & _CHANGE and not _LOOK & set(sys.argv):
+        for line in fleet.summary(state, together):
+            logger.info(f"homeport: {line}")

@@ -15,7 +15,7 @@ from .facts.llama import HelpFact
 from .facts.service import LaunchdLabelsFact
 from .laptop_settings import Engine
 from .layout import expand
-from .memory import Memory
+from .memory import Choice, Memory, Quant
 from .model import Route
 from .operations.python_env import Environment
 from .service import (
@@ -143,9 +143,23 @@ def supervised(route: Route, target: Target) -> Supervised:
 
 
 def _memory(route: Route, target: Target) -> Memory | None:
-    """The memory that the model is in: that which was chosen for it, else the best there is."""
-    choice = target.choices.get(route.alias)
-    return choice.memory if choice else next(iter(target.memories), None)
+    """The memory that the model is in: that which was chosen for it, else the best that it works
+    in, as far as that is known."""
+    if choice := target.choices.get(route.alias):
+        return choice.memory
+    works = [one.memory for one in as_if_chosen(route, target) if one.works]
+    return next(iter((*works, *target.memories)), None)
+
+
+def as_if_chosen(route: Route, target: Target) -> list[Choice]:
+    """What a GGUF file of the user's own takes in each of the machine's memories, the best first;
+    nothing where that is not known."""
+    recipe, path = route.model.laptop, weights_path(route, target)
+    there = host.get_fact(SizeAndTimeFact, path=path) if path else None
+    if not there or not path or recipe is None or recipe.footprint is None:
+        return []
+    quant = Quant(PurePosixPath(path).name, int(there.split()[0]), path)
+    return [Choice(quant, route.model.context, one, recipe.footprint) for one in target.memories]
 
 
 def _wrapper(route: Route, target: Target, words: list[str]) -> tuple[str, ...]:

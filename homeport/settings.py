@@ -234,7 +234,7 @@ def _check_groups(host: HostData) -> None:
     for group in host.groups:
         # A group of the user's own may well be called laptops_eu.
         close = get_close_matches(group.lower(), ROLE_GROUPS, n=1, cutoff=0.9 if roles else 0.75)
-        close = close or get_close_matches(group.lower(), [CANARY], n=1, cutoff=0.7)
+        close = close or [CANARY] * (group.lower() in ("canaries", "canarys", CANARY))
         if group not in (*ROLE_GROUPS, CANARY) and close:
             raise SettingsError(
                 "inventory: group", group, "no role has this name", f"Did you mean {close[0]!r}?"

@@ -35,8 +35,14 @@ has() { "$brew" list --versions "$1" >/dev/null 2>&1; }
 # brew's path: an interrupted run leaves nothing unknown but that. A formula that is there already
 # is its owner's, whether it is linked or not.
 _HAVE = """
+new_enough() {
+  build=$("$program" --version 2>&1 | sed -n \\
+    -e 's/^version: \\([0-9]*\\) .*/\\1/p' -e 's/^version: .*(build \\([0-9]*\\),.*/\\1/p')
+  [ "${build:-0}" = 0 ] || [ "$build" -ge "$oldest" ]
+}
 if ! has "$formula"; then
-  before=$("$brew" list --formula -1)
+  [ ! -x "$program" ] || fail "$foreign"
+  before=$("$brew" list --formula -1) || fail "$failed"
   [ -e "$record" ] || { printf '%s\\n' "$brew" "$formula" > "$record"; new=yes; }
   if ! "$brew" install "$formula" </dev/null; then
     [ -z "$new" ] || has "$formula" || rm -f "$record"
@@ -45,22 +51,22 @@ if ! has "$formula"; then
   "$brew" list --formula -1 | while read -r name; do
     printf '%s\\n' "$before" "$formula" | grep -qxF -- "$name" || echo "$name" >> "$record"
   done
-elif [ -x "$program" ]; then
-  "$brew" upgrade "$formula" </dev/null || fail "$failed"
 fi
 [ -x "$program" ] || "$brew" link "$formula" </dev/null
 [ -x "$program" ] || fail "$failed"
-build=$("$program" --version 2>&1 \\
-  | sed -n -e 's/^version: \\([0-9]*\\) .*/\\1/p' -e 's/^version: .*(build \\([0-9]*\\),.*/\\1/p')
-[ "${build:-0}" = 0 ] || [ "$build" -ge "$oldest" ] || fail "$too_old"
+new_enough || "$brew" upgrade "$formula" </dev/null || fail "$failed"
+new_enough || fail "$too_old"
 """
 
-# With --force it takes away older versions as well. What came with it may be in use by now, and
-# then brew refuses.
+# With --force it takes away older versions as well. Of what came with it that goes which brew
+# installed for the sake of something else, and which nothing needs any more; one after the other,
+# as one may need the next.
 _UNINSTALL = """
 ! has "$formula" || "$brew" uninstall --force "$formula" </dev/null || fail "$failed"
-tail -n +3 "$record" | while read -r name; do
-  ! has "$name" || "$brew" uninstall --force "$name" </dev/null || true
+names=$(tail -n +3 "$record")
+while [ -n "$names" ]; do
+  name=$("$brew" leaves --installed-as-dependency | grep -xF -- "$names" | head -n 1)
+  [ -n "$name" ] && "$brew" uninstall --force "$name" </dev/null || break
 done
 rm -f "$record"
 """
@@ -85,6 +91,8 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
             oldest=str(build),
             failed=f"homeport: Homebrew could not {verb} {FORMULA}, see its lines above. Type: "
             f"{brew} {verb} {FORMULA}",
+            foreign=f"homeport: {program} is not of Homebrew's making, and too old. Move it away, "
+            "or name another as engine in group_data/laptops.py",
             too_old=f"homeport: {program} is older than build {build}, which the model needs, and "
             f"Homebrew has no newer. Type: {brew} update && {brew} upgrade {FORMULA}",
         ),

@@ -275,6 +275,18 @@ def _remember(weights: HubWeights, found: Snapshot) -> None:
 
 
 @operation()
+def only_pulls(weights: list[HubWeights], target: Target) -> Commands:
+    """End the pulls that go on here, but those of `weights`; what has come of them stays."""
+    wanted = {f"{target.layout.services}{_name(one)}" for one in weights}
+    start = f"{target.layout.services}pull."
+    old = [one for one in deployed(target) if one.name.startswith(start) and one.name not in wanted]
+    if not old:
+        host.noop("no other pull is at work")
+    for one in old:
+        yield service.absent(one, target.layout)
+
+
+@operation()
 def unneeded(weights: list[HubWeights], target: Target) -> Commands:
     """Report what is there of repositories, or parts of them, that nothing here needs any more;
     removes nothing, since it may have taken days to come."""

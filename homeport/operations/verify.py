@@ -207,7 +207,7 @@ def _tried(route: Route, python: str, token_path: str | None) -> list[tuple[bool
     """All that Claude Code needs of a server: whether it works, what, and a detail."""
     recipe = route.model.laptop
     calls_tools = recipe is None or recipe.tools
-    names = ("context", "count", *(("tool",) if calls_tools else ()), "system", "cache")
+    names = ("context", "answer", "count", *(("tool",) if calls_tools else ()), "system", "cache")
     tried: list[tuple[bool, str, str]] = []
     for _ in range(_TRIES):
         found = _ask(route, python, token_path, QUESTION, names)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from pyinfra import host
 from pyinfra.api import deploy
 
@@ -11,12 +9,12 @@ from .. import report
 from ..facts.file import FileStateFact, SizeAndTimeFact
 from ..facts.host import OLDEST_PYTHON, python_version
 from ..facts.llama import Program, ProgramFact
-from ..memory import Choice, Quant
 from ..model import Route
 from ..operations import brew, file, hub, python_env, service, verify
 from ..serving import (
     PROGRAM,
     STARTER,
+    as_if_chosen,
     brew_prefix,
     by_homebrew,
     definition,
@@ -202,14 +200,14 @@ def _weights_problem(route: Route, target: Target) -> str | None:
             f"{route.alias}: there is no file {path}. Put the GGUF file of {route.model.label} "
             "there, or write where it is as the route's 'weights'"
         )
-    recipe, size = route.model.laptop, int(there.split()[0])
-    if recipe is None or recipe.footprint is None:
+    tried = as_if_chosen(route, target)
+    if not tried or any(one.works for one in tried):
         return None
-    quant = Quant(PurePosixPath(path).name, size, path)
-    tried = [Choice(quant, route.model.context, one, recipe.footprint) for one in target.memories]
-    if any(one.works for one in tried):
-        return None
-    return f"{route.alias} does not fit this machine: {tried[-1]}. Put a smaller quant there"
+    last = tried[-1]
+    return (
+        f"{route.alias}: {path} does not fit {last.memory}: {last.over(last.memory.limit)} at the "
+        "most. Put a smaller quant there"
+    )
 
 
 def _port_problem(route: Route, target: Target) -> str | None:

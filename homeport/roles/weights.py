@@ -56,6 +56,7 @@ def awaited(target: Target) -> None:
 @deploy("Weights")
 def apply(target: Target, routes: tuple[Route, ...]) -> None:
     wanted = of(routes)
+    hub.only_pulls(name="End pulls of what is wanted no more", weights=wanted, target=target)
     if wanted:
         file.write(
             name="Write the program that pulls weights",

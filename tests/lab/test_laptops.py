@@ -21,8 +21,8 @@ GIB = 1024**3
 LABEL = "homeport.claude-fable5"
 PLIST = f"/Users/anna/Library/LaunchAgents/{LABEL}.plist"
 PROOFS = (
-    "it streams, holds its context, counts tokens, calls a tool, takes a system message, reuses "
-    "its prefix cache"
+    "it streams, holds its context, answers, counts tokens, calls a tool, takes a system message, "
+    "reuses its prefix cache"
 )
 
 

@@ -38,6 +38,7 @@ MODELS["pulled"] = Model(
     max_output=512,
     smallest_context=8_192,
     sampling=Sampling(temperature=0.0, top_p=1.0, top_k=1),
+    laptop=LaptopRecipe(build=MESSAGES_BUILD, tools=False),
 )
 for name in [name for name in MODELS if name != "pulled"]:
     if isinstance(MODELS[name].weights, HubWeights):

@@ -20,6 +20,7 @@ MODELS["small"] = Model(
     alias="claude-fable5", label="Small", description="Small",
     weights=HubWeights(repo={REPO!r}, files=("*.gguf",), size=1),
     context=8_192, trained_context=8_192, max_output=512, smallest_context=8_192,
+    laptop=LaptopRecipe(build=MESSAGES_BUILD, tools=False),
 )
 for name in [name for name in MODELS if name != "small"]:
     if isinstance(MODELS[name].weights, HubWeights):

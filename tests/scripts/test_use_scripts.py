@@ -67,6 +67,29 @@ def test_each_claude_that_follows_has_the_routes_settings(
     assert "claude-fable5: --settings would take the place of the route's own." in done.stderr
 
 
+def test_an_alias_goes_on_meaning_what_it_does(shell: str, home: Home, route: Route) -> None:
+    """As the client's own installer makes one, which is then the only way to it."""
+    home.install(route)
+    program = home.programs / "claude"
+    program.rename(home.path / "local-claude")
+    settings = home.layout.route_settings(route)
+    aliases = "shopt -s expand_aliases" if shell == "bash" else "setopt aliases"
+    (home.path / "script").write_text(
+        """
+        source use-fable5.sh one
+        eval 'claude two'
+        source use-anthropic.sh 2>/dev/null
+        eval 'claude three'
+        alias claude
+        """
+    )
+    start = f"""{aliases}; alias claude='"$HOME/local-claude" --mine'"""
+    done = home.run(shell, f"{start}\nsource ~/script")
+    mine = ["--mine", "--settings", settings]
+    assert args_of(done.stdout) == [*mine, "one", *mine, "two", "--mine", "three"], done.stderr
+    assert "local-claude" in done.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize("words", ["--settings x", "--settings=x", "-p hi --settings x"])
 @pytest.mark.parametrize("start", ["use-fable5.sh", "source use-fable5.sh"])
 def test_other_settings_are_refused(
@@ -77,6 +100,7 @@ def test_other_settings_are_refused(
     assert args_of(done.stdout) == []
     assert "status:1" in done.stdout
     assert "--settings would take the place of the route's own" in done.stderr
+    assert "HOMEPORT_ROUTE" not in home.run(shell, f"{start} {words}; env").stdout
 
 
 def test_run_directly_leaves_the_shell_untouched(shell: str, home: Home, route: Route) -> None:

@@ -274,7 +274,7 @@ def test_a_program_that_the_user_names_may_use_a_card(
 
 
 def test_a_file_of_the_users_own_has_to_fit_as_well() -> None:
-    with pytest.raises(AssertionError, match=r"claude-fable5 does not fit this machine: 17\.18 GB"):
+    with pytest.raises(AssertionError, match=r"g\.gguf does not fit 17\.18 GB"):
         plan(
             MAC,
             {"size and time": "12700000000 bytes of 1790000000"},

@@ -43,6 +43,11 @@ def offer(root: Path, build: Build = NEW) -> None:
     lib = Path("/", folder.relative_to(root), "lib")
     shutil.rmtree(formula, ignore_errors=True)
     _write(formula / "version", f"{build.version}\n")
+    _write(formula / "depends", "ggml openssl@3\n")
+    for name, needs in (("ggml", ""), ("openssl@3", "ca-certificates"), ("ca-certificates", "")):
+        _write(folder / "formulae" / name / "version", "1\n")
+        _write(folder / "formulae" / name / "depends", f"{needs}\n")
+        (folder / "formulae" / name / "bin").mkdir(exist_ok=True)
     _write(
         formula / "bin/llama-server",
         "#!/usr/bin/python3 -IS\n"

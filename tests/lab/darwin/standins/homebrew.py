@@ -62,7 +62,7 @@ class Shelf:
         names = sorted(folder.name for folder in self.cellar.glob("*"))
         return {name: kegs[-1] for name in names if (kegs := self.kegs(name))}
 
-    def pour(self, name: str) -> None:
+    def pour(self, name: str, came_along: bool = False) -> None:
         version = self.newest(name)
         keg = self.cellar / name / version
         if self.bottle:
@@ -72,10 +72,25 @@ class Shelf:
         self.unlink(name)
         shutil.rmtree(keg, ignore_errors=True)
         shutil.copytree(self.offered / name / "bin", keg / "bin", symlinks=True)
+        if came_along:
+            (keg / "came-along").touch()
         self.link(name, keg)
         files = sum(1 for path in keg.rglob("*") if path.is_file())
         emoji = "" if os.environ.get("HOMEBREW_NO_EMOJI") else "🍺  "
         print(f"{emoji}{keg}: {files} files, 1MB")
+
+    def needs(self, name: str) -> list[str]:
+        """The formulae that it cannot do without, those of these first."""
+        file = self.offered / name / "depends"
+        direct = file.read_text().split() if file.is_file() else []
+        return [one for need in direct for one in (*self.needs(need), need)]
+
+    def needed_by(self, name: str) -> list[str]:
+        return [one for one in self.installed() if name in self.needs(one)]
+
+    def came_along(self, name: str) -> bool:
+        """Whether it was installed for the sake of another."""
+        return (self.cellar / name / self.kegs(name)[-1] / "came-along").exists()
 
     def link(self, name: str, keg: Path) -> None:
         for program in (keg / "bin").iterdir():
@@ -113,6 +128,7 @@ def brew(argv: list[str]) -> int:
         "--version": _version, "-v": _version, "--prefix": _prefix, "list": _list, "ls": _list,
         "install": _install, "uninstall": _uninstall, "upgrade": _upgrade, "update": _update,
         "outdated": _outdated, "info": _info, "tap": _tap, "link": _link, "unlink": _unlink,
+        "leaves": _leaves,
     }  # fmt: skip
     if argv[0] not in commands:
         raise Refused(f"brew {argv[0]} is not modelled", f"Error: Unknown command: brew {argv[0]}")
@@ -235,6 +251,10 @@ def _install(words: list[str], shelf: Shelf) -> int:
             continue
         if there:
             print(f"==> Upgrading {name}\n  {there} -> {newest}")
+        for needed in shelf.needs(name):
+            if needed not in shelf.installed():
+                print(f"==> Installing {name} dependency: {needed}")
+                shelf.pour(needed, came_along=True)
         shelf.pour(name)
         shelf.clean_up(name)
     return 0
@@ -245,6 +265,15 @@ def _usage(command: str) -> Refused:
         f"brew {command} without a name",
         "Error: Invalid usage: this command requires at least 1 formula or cask argument.",
     )
+
+
+def _leaves(words: list[str], shelf: Shelf) -> int:
+    flags, _ = _names("leaves", words, ("--installed-as-dependency", "--installed-on-request"))
+    for name in shelf.installed():
+        wanted = shelf.came_along(name) != ("--installed-on-request" in flags)
+        if not shelf.needed_by(name) and (wanted or not flags):
+            print(name)
+    return 0
 
 
 def _link(words: list[str], shelf: Shelf) -> int:
@@ -270,6 +299,11 @@ def _uninstall(words: list[str], shelf: Shelf) -> int:
         kegs = shelf.kegs(name)
         if not kegs:
             raise Failed(f"Error: No such keg: {shelf.cellar}/{name}")
+        if others := [one for one in shelf.needed_by(name) if one not in names]:
+            raise Failed(
+                f"Error: Refusing to uninstall {shelf.cellar}/{name}\n"
+                f"because it is required by {', '.join(others)}, which is currently installed."
+            )
         gone = kegs if "--force" in flags else kegs[-1:]
         folder = shelf.cellar / name
         if not os.access(shelf.cellar, os.W_OK):
