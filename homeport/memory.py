@@ -105,14 +105,12 @@ class Footprint:
     layers: tuple[Layers, ...]
     buffers: int
 
-    def cache(self, context: int, parallel: int = 1) -> int:
-        """Bytes of a q8_0 cache of `context` tokens for so many conversations at a time
-        (llama.cpp's llama_kv_cache_iswa)."""
+    def cache(self, context: int) -> int:
+        """Bytes of a q8_0 cache of `context` tokens for one conversation at a time (llama.cpp's
+        llama_kv_cache_iswa)."""
         elements = 0
         for layers in self.layers:
-            tokens = context * parallel
-            if layers.window:
-                tokens = min(_padded(layers.window * parallel + _UBATCH), tokens)
+            tokens = min(_padded(layers.window + _UBATCH), context) if layers.window else context
             elements += layers.count * layers.width * tokens
         return int(elements * _Q8_0)
 
