@@ -88,10 +88,18 @@ class Layout:
     def log(self, route: Route) -> str:
         return self.path("log", f"{route.alias}.log")
 
-    def service_files(self, name: str) -> tuple[str, str, str]:
-        """What the service `name` is told: a pull, its tokens, and a server's token."""
-        found = [self.path("service", f"{name}.{ending}") for ending in ("json", "tokens", "token")]
-        return found[0], found[1], found[2]
+    def service_files(self, name: str) -> tuple[str, str]:
+        """What the service `name`, where it is a pull, is told, and its tokens."""
+        return self.path("service", f"{name}.json"), self.path("service", f"{name}.tokens")
+
+    def proven(self, alias: str) -> str:
+        """The file that says which server of `alias` was proven."""
+        return self.path("state", f"{alias}.proven")
+
+    def left_by(self, name: str) -> list[str]:
+        """All that the service `name`, a pull or a server, is told and leaves."""
+        token = self.path("service", f"{name}.token")
+        return [self.proven(name), token, *reversed(self.service_files(name))]
 
     @property
     def installed_packages(self) -> str:

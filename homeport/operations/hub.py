@@ -65,7 +65,7 @@ def pull(weights: HubWeights, target: Target) -> Service:
     name = _name(weights)
     of_machine = target.machine.manager is Manager.SYSTEM
     cache = f"{account.name(layout)}/pull"
-    desired_path, tokens_path, _ = layout.service_files(name)
+    desired_path, tokens_path = layout.service_files(name)
     return Service(
         name=f"{layout.services}{name}",
         owner=layout.owner,
@@ -94,7 +94,7 @@ def pull(weights: HubWeights, target: Target) -> Service:
 def _desired(weights: HubWeights, target: Target) -> bytes:
     """What the program is told; its tokens stand in a file of their own."""
     source, layout = target.settings.source, target.layout
-    _, tokens_path, _ = layout.service_files(_name(weights))
+    _, tokens_path = layout.service_files(_name(weights))
     tokens = tokens_path if source.tokens else None
     desired = source.desired(weights, layout.weights(weights.name), tokens)
     desired["keep"] = sorted(_in_use(weights.name, target))

@@ -119,9 +119,9 @@ def absent(old: Deployed, layout: Layout) -> StringCommand:
 
     The definition goes last: by it the next run finds what is left where this one is interrupted.
     """
-    told = layout.service_files(old.name.removeprefix(layout.services))
+    left = layout.left_by(old.name.removeprefix(layout.services))
     files = StringCommand(
-        "rm -f", *map(QuoteString, reversed(told)), QuoteString(old.definition),
+        "rm -f", *map(QuoteString, left), QuoteString(old.definition),
         f"{leftovers(old.definition)};",
     )  # fmt: skip
     match old.manager:

@@ -73,7 +73,7 @@ def answers(route: Route, target: Target) -> Commands:
     if found["state"] != "answered":
         yield said_failure(f"{where} {_cause(route, found, wanted)}")
         return
-    mark = target.layout.path("state", f"{route.alias}.proven")
+    mark = target.layout.proven(route.alias)
     identity = f"{wanted.service.identity}\n"
     proofs: list[str] = []
     if host.get_fact(TextFact, path=mark) != identity:
