@@ -92,7 +92,7 @@ def files(target: Target) -> Files:
         token=layout.server_token(gpu.route),
         secrets=layout.path("service", f"{alias}.{kind}"),
         current=layout.path("env", "current"),
-        proven=layout.path("state", f"{alias}.proven"),
+        proven=layout.proven(alias),
         failed=layout.path("state", f"{alias}.failed"),
         previous=layout.path("state", f"{alias}.previous"),
     )

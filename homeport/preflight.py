@@ -130,15 +130,16 @@ def check(inventory: Inventory, limit: list[Host] | None) -> dict[str, settings.
         f"--serial is one host after the other, and {' and '.join(one.gpu.members)} serve "
         f"{one.gpu.route.alias} together. Leave it out, or these hosts, by --exclude gpu_hosts"
         for name, one in found.items()
-        if fleet.one_by_one() and one.gpu and one.gpu.place.nodes > 1 and _in(limit, name)
+        if fleet.one_by_one() and one.gpu and one.gpu.place.nodes > 1 and name in _at(limit, found)
     ]
     if problems:
         stop(list(dict.fromkeys(problems)))
     return found
 
 
-def _in(limit: list[Host] | None, name: str) -> bool:
-    return limit is None or name in {host.name for host in limit}
+def _at(limit: list[Host] | None, found: Mapping[str, settings.HostSettings]) -> set[str]:
+    """The names of the hosts that the run is about."""
+    return {host.name for host in limit} if limit else set(found)
 
 
 def _scripts() -> set[str]:
@@ -178,7 +179,7 @@ def _fleet(inventory: Inventory) -> tuple[Peer, ...]:
 
 def cut_apart(limit: list[Host] | None, found: dict[str, settings.HostSettings]) -> list[str]:
     """A sentence for each model whose hosts --limit names some of."""
-    names = {host.name for host in limit} if limit else set(found)
+    names = _at(limit, found)
     return [
         f"--limit leaves out {', '.join(others)}, and {one.gpu.route.alias} is served by "
         f"{' and '.join(one.gpu.members)} together. Name all of them"
