@@ -213,7 +213,11 @@ class Host:
         return {p: (before.get(p), now.get(p)) for p in paths if before.get(p) != now.get(p)}
 
     def tree(self) -> dict[str, str]:
-        """Every path on its disk, with owner, mode and a hash of the content."""
+        """Every path on its disk, with owner, mode and a hash of the content.
+
+        SSH answers before the host has booted: logind then still makes its directory.
+        """
+        self.run("systemctl is-system-running --wait", check=False)
         found = {}
         for folder, names, files in os.walk(self.root):
             inside = os.path.relpath(folder, self.root)
