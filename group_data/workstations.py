@@ -4,6 +4,12 @@
 # route at localhost only where the machine serves it), a list of aliases just those.
 use = None
 
+# Claude Code itself: the version that these settings were tested with (docs/clients.md). An older
+# one is brought to it by what installed it, Homebrew, npm or its own installer; where there is
+# none, Homebrew's is installed on a Mac, else npm's, in homeport_dir. A newer one is left as it is.
+# None: nothing is installed, and one that is too old for the routes is an error.
+claude_code = "2.1.330"
+
 # Merged into ~/.claude/settings.json, for every session, Anthropic's own too; keys that are there
 # already are left alone. Each route's own settings file carries these as well, so remove here
 # what you would rather keep as it is with Anthropic.

@@ -15,6 +15,10 @@ from .model import Route
 #: so a route's variables stand in its settings file as well as in its script.
 _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 
+#: The oldest Claude Code that honours CLAUDE_CODE_MAX_CONTEXT_TOKENS for names that start with
+#: "claude-" (docs/clients.md).
+OLDEST_CLIENT = (2, 1, 330)
+
 #: Some of the client's calls use these names whatever it is told (2.1.330): a server that serves
 #: them as well spares it a 404.
 BACKGROUND_IDS = ("claude-haiku-4-5-20251001", "claude-haiku-4-5", "claude-haiku-5-5")

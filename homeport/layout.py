@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from .model import Route
 
-PARTS = ("bin", "env", "lib", "log", "mirror", "routes", "service", "state", "weights")
+PARTS = ("bin", "client", "env", "lib", "log", "mirror", "routes", "service", "state", "weights")
 
 
 @dataclass(frozen=True)

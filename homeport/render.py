@@ -112,6 +112,13 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
     )
 
 
+def claude(program: str) -> bytes:
+    """The script that calls the Claude Code that homeport installed at `program`: npm's would be
+    updated by itself, in another place."""
+    called = shlex.quote(program)
+    return f'#!/bin/sh\nDISABLE_AUTOUPDATER=1 exec {called} "$@"\n'.encode()
+
+
 def use_anthropic(layout: Layout, routes: tuple[Route, ...]) -> bytes:
     """The script that undoes whichever route is active."""
     return _fill(

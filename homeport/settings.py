@@ -6,16 +6,14 @@ What a user writes in group_data/ and inventory/ is plain Python values; here th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from . import gpu_settings, laptop_settings, pins, tokens
+from . import gpu_settings, laptop_settings, pins, tokens, workstation_settings
 from .catalog import MODELS
-from .claude_code import NEUTRAL_SETTINGS
 from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
 from .gpu_settings import GPU_KEYS, GpuSettings, Peer
 from .laptop_settings import LAPTOP_KEYS, LaptopSettings
@@ -24,6 +22,7 @@ from .pins import Pin
 from .recipe import LaptopRecipe
 from .sources import HUB_KEYS, Source, source
 from .weights import FileWeights, HubWeights, together
+from .workstation_settings import WORKSTATION_KEYS, WorkstationSettings
 
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -38,26 +37,6 @@ ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
 
 #: The group of the hosts that try a change before the others have it, with --serial.
 CANARY = "canary"
-
-#: What may stand in `guardrails`, and in its `permissions`: what of Claude Code's settings keeps a
-#: model in bounds (its documentation, Settings; tried with 2.1.330), and its type.
-GUARDRAIL_KEYS: dict[str, Kinds] = {
-    "permissions": dict,
-    "sandbox": dict,
-    "hooks": dict,
-    "disableAllHooks": bool,
-}
-PERMISSION_KEYS: dict[str, Kinds] = {
-    "allow": list,
-    "ask": list,
-    "deny": list,
-    "defaultMode": str,
-    "disableBypassPermissionsMode": str,
-    "disableAutoMode": str,
-    "blockWritesOutsideWorkingDirectories": bool,
-    "blockReadsOutsideWorkingDirectories": bool,
-    "additionalDirectories": list,
-}
 
 #: The first port that a user's own server may have, on Linux.
 FIRST_FREE_PORT = 1024
@@ -74,10 +53,7 @@ KEYS: dict[str, Kinds] = {
     **LAPTOP_KEYS,
     **GPU_KEYS,
     "use": (list, type(None)),
-    "claude_settings": dict,
-    "guardrails": dict,
-    "add_to_path": bool,
-    "show_answer": bool,
+    **WORKSTATION_KEYS,
 }
 
 #: What may stand in one route, and its type.
@@ -117,8 +93,8 @@ class HostSettings:
     """All that homeport wants of one host: the routes it `serves`, those it `uses`, and those whose
     weights it holds for others (`mirrors`), who find them at `serves_mirror`; None where it is no
     mirror. `source` is where it pulls weights from; `laptop` is for one, None elsewhere, and `gpu`
-    what a GPU host serves, None where it is to be taken away. `of_machine`: all is root's, and its
-    services are the machine's. `guardrails` are for models that are not safety-aligned."""
+    what a GPU host serves, None where it is to be taken away; `workstation` likewise. `of_machine`:
+    all is root's, and its services are the machine's."""
 
     directory: str
     serves: tuple[Route, ...]
@@ -129,10 +105,7 @@ class HostSettings:
     laptop: LaptopSettings | None
     gpu: GpuSettings | None
     of_machine: bool
-    claude_settings: dict[str, Any]
-    guardrails: dict[str, Any]
-    add_to_path: bool
-    show_answer: bool
+    workstation: WorkstationSettings | None
 
 
 def of(host: HostData) -> HostSettings:
@@ -159,10 +132,7 @@ def of(host: HostData) -> HostSettings:
         laptop=_laptop(host, serves),
         gpu=gpu,
         of_machine="gpu_hosts" in host.groups,
-        claude_settings=_json(host, "claude_settings", NEUTRAL_SETTINGS),
-        guardrails=_guardrails(host, uses),
-        add_to_path=host.values.get("add_to_path", True),
-        show_answer=host.values.get("show_answer", False),
+        workstation=_workstation(host, uses),
     )
 
 
@@ -457,40 +427,6 @@ def _directory(host: HostData) -> str:
     return directory
 
 
-def _json(host: HostData, key: str, default: dict[str, Any]) -> dict[str, Any]:
-    settings: dict[str, Any] = host.values.get(key, default)
-    try:
-        json.dumps(settings, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise _error(
-            host, key, f"it cannot be written as JSON ({error})", "Use plain values"
-        ) from None
-    return settings
-
-
-def _guardrails(host: HostData, uses: tuple[Route, ...]) -> dict[str, Any]:
-    """What keeps a model in bounds that was not trained to stay there by itself."""
-    for route in uses:
-        if not route.model.aligned and "guardrails" not in host.values and not host.removing:
-            raise SettingsError(
-                "group_data/workstations.py: guardrails",
-                None,
-                f"{route.model.label} is not safety-aligned, and nothing says what it may not do",
-                "Restore it (git checkout group_data/workstations.py), or write {} to have none",
-            )
-    guardrails = _json(host, "guardrails", {})
-    try:
-        check_keys(guardrails, GUARDRAIL_KEYS, ())
-        permissions = guardrails.get("permissions", {})
-        check_keys(permissions, PERMISSION_KEYS, ())
-        for key in ("allow", "ask", "deny"):
-            if not all(isinstance(rule, str) for rule in permissions.get(key, [])):
-                raise SettingsError(key, permissions[key], "a rule is text", "Write e.g. 'Bash'")
-    except SettingsError as error:
-        raise error.inside(f"{host.origin('guardrails')}: guardrails: ") from None
-    return guardrails
-
-
 def _gpu(host: HostData, serves: tuple[Route, ...]) -> GpuSettings | None:
     if "gpu_hosts" not in host.groups or host.removing:
         return None
@@ -502,6 +438,12 @@ def _laptop(host: HostData, serves: tuple[Route, ...]) -> LaptopSettings | None:
     if "laptops" not in host.groups or host.removing:
         return None
     return laptop_settings.of(host.values, host.origin, serves)
+
+
+def _workstation(host: HostData, uses: tuple[Route, ...]) -> WorkstationSettings | None:
+    if "workstations" not in host.groups or host.removing:
+        return None
+    return workstation_settings.of(host.values, host.origin, uses)
 
 
 def _error(host: HostData, key: str, problem: str, fix: str) -> SettingsError:

@@ -24,6 +24,7 @@ laptops = [
             "quant": None,
             "on_battery": True,
             "chat_template": None,
+            "claude_code": None,
             "show_answer": True,
         },
     )

@@ -19,6 +19,12 @@ REMOTE = Path(__file__).resolve().parent.parent / "remote"
 #: Where Homebrew and others put programs that an SSH session's PATH lacks.
 EXTRA_PATH = "/opt/homebrew/bin:/usr/local/bin:/home/linuxbrew/.linuxbrew/bin"
 
+#: Where Claude Code, or the npm that installed it, may be besides; the last of them first.
+CLIENT_PATH = (
+    '"$HOME/.claude/local" "$HOME/.bun/bin" "$HOME/.volta/bin" "$HOME/.npm-global/bin" '
+    '"$HOME/.local/bin"'
+)
+
 #: The oldest Python that the engine's wheel takes (its Requires-Python).
 OLDEST_PYTHON = (3, 10)
 
@@ -53,6 +59,7 @@ for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
   case $version in 3.[0-9].*) ;; *) break ;; esac
 done
 case $directory in "~/"*) directory=$HOME/${{directory#??}} ;; esac
+own=$directory
 while [ ! -d "$directory" ]; do directory=$(dirname "$directory"); done
 echo "free_kib=$(df -Pk "$directory" | tail -n 1 | sed -E 's/.* ([0-9]+) +[0-9]+% .*/\\1/')"
 brew=$(command -v brew)
@@ -64,7 +71,10 @@ if [ "$(uname -s)" = Darwin ] && [ "$(sysctl -n hw.optional.arm64 2>/dev/null)" 
 fi
 [ -z "$brew" ] || echo "brew=$brew"
 [ -n "$brew" ] && [ -w "${{brew%/bin/brew}}/bin" ] && echo brew_is_ours=yes
-claude=$(PATH="$HOME/.local/bin:$PATH"; command -v claude) && echo "claude=$claude"
+for path in "$HOME"/.nvm/versions/node/*/bin {CLIENT_PATH}; do PATH="$path:$PATH"; done
+npm=$(command -v npm) && echo "npm=$npm"
+PATH=$(printf '%s' ":$PATH:" | sed "s|:$own/bin:|:|g")
+claude=$(command -v claude) && echo "claude=$claude"
 true
 """
 
@@ -85,7 +95,7 @@ class Machine:
     engine's wheel links to and does not bring; `at_screen` is whether the user of a Mac is logged
     in there, which launchd wants. `memory` is in bytes, `arch` as uname says it; `brew` is
     Homebrew's program, None where there is none, and `brew_is_ours` whether this user may install
-    with it.
+    with it. `npm` and `claude` are paths as well, but not of what homeport installed.
     """
 
     home: str
@@ -103,6 +113,7 @@ class Machine:
     at_screen: bool
     brew: str | None
     brew_is_ours: bool
+    npm: str | None
     claude: str | None
 
 
@@ -133,6 +144,7 @@ class MachineFact(FactBase[Machine]):
                 at_screen=found.get("at_screen") == "yes",
                 brew=found.get("brew"),
                 brew_is_ours=found.get("brew_is_ours") == "yes",
+                npm=found.get("npm"),
                 claude=found.get("claude"),
             )
         except (KeyError, ValueError) as error:

@@ -23,7 +23,7 @@ INSTALLER = (
 # Called by its path, as a session over SSH does not have it on its own; brew's tools are beside it.
 # It asks nothing, gives no advice, and leaves what else the user has as it is (docs.brew.sh,
 # Manpage, Environment). It does update itself first: its newest llama.cpp is wanted.
-_BREW = """
+SURROUNDINGS = """
 PATH="${brew%/brew}:/usr/bin:/bin:/usr/sbin:/sbin"
 export PATH HOMEBREW_NO_ASK=1 HOMEBREW_NO_ENV_HINTS=1 HOMEBREW_NO_INSTALL_CLEANUP=1
 export HOMEBREW_NO_INSTALLED_DEPENDENTS_CHECK=1 HOMEBREW_NO_AUTOREMOVE=1
@@ -84,7 +84,7 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
         return
     verb = "upgrade" if found else "install"
     yield StringCommand(
-        _variables(
+        variables(
             brew=brew,
             program=program,
             record=record(layout),
@@ -96,7 +96,7 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
             too_old=f"homeport: {program} is older than build {build}, which the model needs, and "
             f"Homebrew has no newer. Type: {brew} update && {brew} upgrade {FORMULA}",
         ),
-        _BREW,
+        SURROUNDINGS,
         _HAVE,
         _separator="",
     )
@@ -111,13 +111,13 @@ def absent(layout: Layout) -> Commands:
         return
     kept = f"to keep it: rm {quote(record(layout))}"
     yield StringCommand(
-        _variables(
+        variables(
             brew=brew,
             record=record(layout),
             failed=f"homeport: Homebrew could not remove {FORMULA}, see its lines above. Type: "
             f"{brew} uninstall {FORMULA}; or, {kept}. Then run this again",
         ),
-        _BREW,
+        SURROUNDINGS,
         _UNINSTALL,
         _separator="",
     )
@@ -128,7 +128,7 @@ def record(layout: Layout) -> str:
     return layout.path("state", "installed-by-brew")
 
 
-def _variables(**values: str) -> StringCommand:
+def variables(**values: str) -> StringCommand:
     """Sets these variables of the shell, and `formula`."""
     words: list[object] = []
     for name, value in {**values, "formula": FORMULA}.items():

@@ -13,13 +13,12 @@ from pyinfra.api import operation
 from .. import report
 from ..engines import llama_cpp, meaningful
 from ..facts.engine import TextFact
-from ..facts.host import AnswerFact, ClientAnswerFact, Machine
+from ..facts.host import AnswerFact, ClientAnswerFact
 from ..facts.service import LastLogLines, RunningServiceFact
-from ..layout import Layout
 from ..model import Route
 from ..serving import Supervised, server_token, supervised
 from ..target import Target
-from . import file
+from . import client, file
 from .file import Commands, said_failure
 
 QUESTION = "Name the capital of France."
@@ -106,31 +105,30 @@ def reachable(route: Route, python: str | None, token_path: str | None) -> Comma
 
 
 @operation()
-def shown(route: Route, layout: Layout, machine: Machine) -> Commands:
+def shown(route: Route, target: Target) -> Commands:
     """Report question and answer, what the client answers, and what to type next."""
+    layout, machine = target.layout, target.machine
     found = host.connector_data.get(_key(route))
     if not state.is_executing or found is None:
         return
     rate = f"{found['tokens']} tokens, {found['tokens_per_second']} tokens/s"
     report.say(host, f"question: {QUESTION}")
     report.say(host, f"answer:   {found['answer']} ({rate})")
-    if machine.claude is None:
-        report.say(
-            host,
-            "claude:   not installed; with Node.js 22 or newer: "
-            "npm install -g @anthropic-ai/claude-code",
-        )
-    else:
+    if claude := client.program(target):
         answer = host.get_fact(
             ClientAnswerFact,
             python=machine.python,
             script=layout.script(route),
-            claude=machine.claude,
+            claude=claude,
             directory=layout.state,
             question=QUESTION,
             seconds=_ANSWER_TIMEOUT,
         )
         report.say(host, f"claude:   {answer}")
+    else:
+        report.say(
+            host, "claude:   not installed; with Node.js: npm install -g @anthropic-ai/claude-code"
+        )
     report.say(host, f"next:     open a new terminal and type: source {route.script}")
     report.say(host, "back to Anthropic: source use-anthropic.sh")
     yield from ()

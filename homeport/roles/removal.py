@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pyinfra.api import deploy
 
-from ..operations import account, apt, brew, file, service, user_files
+from ..operations import account, apt, brew, client, file, service, user_files
 from ..target import Target
 
 START_UP_FILES = (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile")
@@ -18,6 +18,7 @@ def apply(target: Target) -> None:
     start_up = [str(PurePosixPath(target.machine.home, name)) for name in START_UP_FILES]
     service.only(name="Remove the services", target=target, keep=[])
     brew.absent(name="Take llama.cpp away again", layout=layout)
+    client.absent(name="Take Claude Code away again", layout=layout)
     apt.absent(name="Take packages away again", layout=layout)
     account.absent(name="Remove the system user", layout=layout)
     service.no_lingering(name="Let services end with the login again", layout=layout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -12,12 +13,12 @@ from .. import claude_code, render
 from ..facts.file import CannotRead, SizeAndTimeFact, read
 from ..facts.host import Machine
 from ..model import Route
-from ..operations import file, user_files, verify
+from ..operations import client, file, user_files, verify
 from ..operations.file import parents
 from ..serving import start_by_hand
 from ..target import Target, unwritable
 
-DIRECTORIES = ("state", "bin", "routes")
+DIRECTORIES = ("state", "bin", "client", "routes")
 
 
 def problems(target: Target) -> list[str]:
@@ -31,18 +32,22 @@ def problems(target: Target) -> list[str]:
             folders.append(str(PurePosixPath(file.path).parent))  # links are followed
     except CannotRead as error:
         return [str(error)]
-    return unwritable(list(dict.fromkeys(folders)), target)
+    found = [client.problem(target), *unwritable(list(dict.fromkeys(folders)), target)]
+    return [problem for problem in found if problem]
 
 
 @deploy("Workstation")
 def apply(target: Target) -> None:
     settings, machine, layout = target.settings, target.machine, target.layout
+    own = settings.workstation
+    assert own, "settings.py gives every host of this group some"  # noqa: S101
     file.private_directories(
         name=f"Directories in {layout.directory}",
         paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
+    _client(target, own.claude_code)
     for route in settings.uses:
-        _route(route, target)
+        _route(route, target, own.guardrails)
     for folder, names in _kept(target).items():
         file.only(name=f"Remove what no route needs in {folder}", folder=folder, keep=names)
     file.write(
@@ -59,10 +64,10 @@ def apply(target: Target) -> None:
     user_files.settings_merged(
         name="Merge ~/.claude/settings.json",
         path=layout.claude_settings,
-        wanted=settings.claude_settings,
+        wanted=own.claude_settings,
         layout=layout,
     )
-    if settings.add_to_path:
+    if own.add_to_path:
         for path in shell_files(machine):
             user_files.line_present(
                 name=f"Put the use-scripts on the PATH in {path}", path=path, layout=layout
@@ -75,15 +80,32 @@ def apply(target: Target) -> None:
                 python=machine.python,
                 token_path=layout.token(route),
             )
-    if settings.show_answer:
+    if own.show_answer:
         for route in settings.serves:
-            verify.shown(name="Show an answer", route=route, layout=layout, machine=machine)
+            verify.shown(name="Show an answer", route=route, target=target)
 
 
-def _route(route: Route, target: Target) -> None:
+def _client(target: Target, version: tuple[int, ...] | None) -> None:
+    """Claude Code itself."""
+    if version:
+        client.present(
+            name=f"Have Claude Code {client.text(version)}", version=version, target=target
+        )
+    ours = version if version and client.ours(target) else None
+    if ours:
+        file.write(
+            name="Write the claude that calls it",
+            path=client.wrapper(target.layout),
+            content=render.claude(f"{client.directory(target, ours)}/bin/claude"),
+            mode="755",
+        )
+    client.only(name="Remove versions that nobody calls", version=ours, target=target)
+
+
+def _route(route: Route, target: Target, guardrails: dict[str, Any]) -> None:
     layout = target.layout
     tokens = (layout.path("routes"), layout.path("service"))
-    settings = claude_code.route_settings(route, target.settings.guardrails, tokens)
+    settings = claude_code.route_settings(route, guardrails, tokens)
     file.write(
         name=f"Write the token of {route.alias} for its clients",
         path=layout.token(route),
@@ -113,8 +135,9 @@ def _route(route: Route, target: Target) -> None:
 def _kept(target: Target) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
     layout, uses = target.layout, target.settings.uses
+    installed = ["claude"] if client.ours(target) else []
     return {
-        layout.bin: ["use-anthropic.sh", *(route.script for route in uses)],
+        layout.bin: ["use-anthropic.sh", *(route.script for route in uses), *installed],
         layout.path("routes"): [
             f"{route.alias}.{kind}" for route in uses for kind in ("json", "token")
         ],

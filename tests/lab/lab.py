@@ -149,6 +149,7 @@ class Lab:
     def ssh_data(self, host: Host, user: str) -> dict[str, Any]:
         """What an inventory says of `host`, so that pyinfra comes in as `user`."""
         return {
+            "claude_code": None,  # no lab host reaches where it comes from
             "ssh_hostname": host.address,
             "ssh_user": user,
             "ssh_key": str(self.folder / "key"),

@@ -45,6 +45,7 @@ MACHINE = Machine(
     at_screen=False,
     brew=None,
     brew_is_ours=False,
+    npm=None,
     claude=None,
 )
 

@@ -137,7 +137,9 @@ def test_a_model_that_is_not_safety_aligned_has_guardrails() -> None:
     rules = {"permissions": {"ask": ["Bash"]}}
     laptop = of(a_host("laptops", "workstations", **values, guardrails=rules))
     (route,) = laptop.uses
-    written = claude_code.route_settings(route, laptop.guardrails, ["/h/routes"])["permissions"]
+    assert laptop.workstation
+    guardrails = laptop.workstation.guardrails
+    written = claude_code.route_settings(route, guardrails, ["/h/routes"])["permissions"]
     assert written == {
         "ask": ["Bash"],
         "deny": ["Read(//h/routes/**)", "WebSearch"],
@@ -211,12 +213,14 @@ def test_a_workstation_uses_what_it_can_reach() -> None:
         ({"homeport_dir": "/home"}, "homeport_dir is '/home': it has to be a directory"),
         ({"homeport_dir": "~/my port"}, "homeport_dir is '~/my port': it has to be a directory"),
         ({"claude_settings": {"a": {1}}}, "claude_settings is {'a': {1}}: it cannot be written"),
+        ({"claude_code": "latest"}, "claude_code is 'latest': it is no version. Write one such as"),
+        ({"claude_code": "2.1.197"}, "claude_code is '2.1.197': it takes no notice of how many"),
         ({"add_to_path": "yes"}, "add_to_path is 'yes': it has to be a True/False"),
     ],
 )
 def test_other_settings(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        of(a_host("laptops", **values))
+        of(a_host("laptops", "workstations", **values))
     assert sentence in str(caught.value)
 
 

@@ -1,0 +1,226 @@
+"""Claude Code itself: installed where it is missing, and new enough where it is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+
+from pyinfra import host
+from pyinfra.api import QuoteString, StringCommand, operation
+
+from .. import claude_code, report
+from ..facts.client import Client, ClientFact, Kind
+from ..facts.engine import TextFact
+from ..facts.file import EntriesFact
+from ..layout import Layout
+from ..target import Target
+from . import brew
+from .file import Commands
+
+CASK = "claude-code"
+PACKAGE = "@anthropic-ai/claude-code"
+
+# npm may have been told to run no scripts of packages; one of this one puts the program in place.
+# A run that is interrupted leaves a program that does not say its version, and the next one is as
+# the first.
+_NPM = """
+PATH="$(dirname "$npm"):$PATH"; export PATH
+"$npm" install --global --no-fund --no-audit --prefix "$prefix" "$package" </dev/null >&2 \\
+  || fail "$failed"
+is_new_enough || (cd "$prefix/lib/node_modules/@anthropic-ai/claude-code" && node install.cjs) >&2
+"""
+
+_CASK = """
+if ! "$brew" list --cask --versions "$cask" >/dev/null 2>&1; then
+  printf '%s\\n' "$brew" > "$record"
+  "$brew" install --cask "$cask" </dev/null || { rm -f "$record"; fail "$failed"; }
+fi
+is_new_enough || "$brew" upgrade --cask "$cask" </dev/null || fail "$failed"
+"""
+
+_NATIVE = """
+"$program" install "$wanted" </dev/null >&2 || fail "$failed"
+"""
+
+_CHECK = """
+fail() { echo "$1" >&2; exit 1; }
+is_new_enough() {
+  has=$("$program" --version 2>/dev/null </dev/null); has=${has%% *}
+  [ -n "$has" ] && [ "$(printf '%s\\n' "$wanted" "$has" | sort -V | head -n 1)" = "$wanted" ]
+}
+"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What brings Claude Code to a version: a shell's `script` for the one at `program`, None where
+    the user may not, and what a person types instead."""
+
+    program: str
+    script: str | None
+    by_hand: str
+    prefix: str = ""
+
+
+def own(target: Target) -> Client | None:
+    """The user's own Claude Code, which is left alone where it is new enough."""
+    path = target.machine.claude
+    found: Client | None = host.get_fact(ClientFact, path=path) if path else None
+    return found
+
+
+def program(target: Target) -> str | None:
+    """The path of the Claude Code that a user gets who types `claude`, None where there is none."""
+    if target.machine.claude:
+        return target.machine.claude
+    found = host.get_fact(ClientFact, path=wrapper(target.layout))
+    return wrapper(target.layout) if found else None
+
+
+def wrapper(layout: Layout) -> str:
+    """What calls the Claude Code that homeport installed."""
+    return f"{layout.bin}/claude"
+
+
+def directory(target: Target, version: tuple[int, ...]) -> str:
+    return target.layout.path("client", text(version))
+
+
+def problem(target: Target) -> str | None:
+    """Why the Claude Code that is there cannot be used, and what to type, where homeport does not
+    see to it itself."""
+    found, settings = own(target), target.settings.workstation
+    if found is None or not found.version or found.version >= claude_code.OLDEST_CLIENT:
+        return None
+    change = _change(found, target, claude_code.OLDEST_CLIENT)
+    if settings and settings.claude_code and change.script:
+        return None
+    return (
+        f"{found.path} is Claude Code {text(found.version)}, which takes no notice of how many "
+        f"tokens a server holds; {text(claude_code.OLDEST_CLIENT)} does. Type: {change.by_hand}"
+    )
+
+
+@operation()
+def present(version: tuple[int, ...], target: Target) -> Commands:
+    """Have Claude Code of `version` or newer. A newer one is left as it is, and said."""
+    found = own(target)
+    if found and found.version >= version:
+        if found.version > version:
+            report.say(
+                host,
+                f"{found.path} is Claude Code {text(found.version)}; this fleet is tested with "
+                f"{text(version)}",
+            )
+        host.noop(f"{found.path} is Claude Code {text(found.version)}")
+        return
+    change = _change(found, target, version)
+    if change.script is None:
+        there = f"is {text(found.version) or 'broken'}" if found else "is not installed"
+        report.say(host, f"Claude Code {there}. Type: {change.by_hand}")
+        host.noop(f"it cannot be brought to {text(version)} from here")
+        return
+    if found is None:
+        done: Client | None = host.get_fact(ClientFact, path=change.program)
+        if done and done.version >= version:
+            host.noop(f"{change.program} is there")
+            return
+    yield StringCommand(
+        brew.variables(
+            program=change.program,
+            wanted=text(version),
+            prefix=change.prefix,
+            package=f"{PACKAGE}@{text(version)}",
+            npm=target.machine.npm or "",
+            brew=target.machine.brew or "",
+            cask=CASK,
+            record=_record(target.layout),
+            failed=f"homeport: Claude Code could not be installed, see the lines above. Type: "
+            f"{change.by_hand}",
+            too_old=f"homeport: {change.program} is still older than {text(version)}. Type: "
+            f"{change.by_hand}",
+        ),
+        _CHECK,
+        change.script,
+        'is_new_enough || fail "$too_old"',
+        _separator="",
+    )
+
+
+@operation()
+def only(version: tuple[int, ...] | None, target: Target) -> Commands:
+    """Remove what homeport installed, but `version`; all of it where that is None."""
+    folder = target.layout.path("client")
+    keep = text(version) if version else ""
+    others = [name for name in host.get_fact(EntriesFact, path=folder) if name != keep]
+    if not others:
+        host.noop("nothing else is there")
+    for name in others:
+        yield StringCommand("rm -rf", QuoteString(f"{folder}/{name}"))
+
+
+@operation()
+def absent(layout: Layout) -> Commands:
+    """Take away what Homebrew installed for us; what npm did is in homeport's own directory."""
+    path = host.get_fact(TextFact, path=_record(layout)).strip()
+    if not path:
+        host.noop("homeport installed no Claude Code with Homebrew")
+        return
+    failed = (
+        f"homeport: Homebrew could not remove {CASK}. Type: {path} uninstall --cask {CASK}; or, to "
+        f"keep it: rm {quote(_record(layout))}. Then run this again"
+    )
+    yield StringCommand(
+        brew.variables(brew=path, cask=CASK, record=_record(layout), failed=failed),
+        brew.SURROUNDINGS,
+        '! "$brew" list --cask --versions "$cask" >/dev/null 2>&1 || '
+        '"$brew" uninstall --cask "$cask" </dev/null || fail "$failed"; rm -f "$record"',
+        _separator="",
+    )
+
+
+def ours(target: Target) -> bool:
+    """Whether the user's Claude Code is to be one of homeport's own directory."""
+    settings, machine = target.settings.workstation, target.machine
+    wanted = settings and settings.claude_code
+    return bool(wanted and machine.npm and not machine.claude and not _by_brew(target))
+
+
+def text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> Change:
+    """How Claude Code gets to `version` here, by what installed it."""
+    machine, package = target.machine, f"{PACKAGE}@{text(version)}"
+    by_npm = f"npm install --global {package}"
+    if found is None and _by_brew(target):
+        path = f"{(machine.brew or '').removesuffix('/brew')}/claude"
+        return Change(path, f"{brew.SURROUNDINGS}{_CASK}", f"brew install --cask {CASK}")
+    if found is None and machine.npm:
+        prefix = directory(target, version)
+        return Change(f"{prefix}/bin/claude", _NPM, by_npm, prefix)
+    if found is None or found.kind is Kind.OTHER:
+        native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
+        return Change("", None, native)
+    if found.kind is Kind.CASK:
+        script = f"{brew.SURROUNDINGS}{_CASK}" if machine.brew_is_ours else None
+        return Change(found.path, script, f"brew upgrade --cask {CASK}")
+    if found.kind is Kind.NATIVE:
+        return Change(found.path, _NATIVE, f"claude install {text(version)}")
+    typed = f"npm install --global --prefix {quote(found.prefix)} {package}"
+    possible = found.writable and machine.npm
+    return Change(
+        found.path, _NPM if possible else None, typed if possible else f"sudo {typed}", found.prefix
+    )
+
+
+def _by_brew(target: Target) -> bool:
+    """Whether Homebrew installs it: on a Mac, by whom it belongs to."""
+    machine = target.machine
+    return machine.kernel == "Darwin" and machine.brew_is_ours and machine.user != "root"
+
+
+def _record(layout: Layout) -> str:
+    """The file that says which brew installed it for us."""
+    return layout.path("state", "client-by-brew")
