@@ -8,6 +8,8 @@
 #                    laptop more, where its memory allows the best quant and more)
 #   max_output       tokens of one answer, at most                           (default: catalog)
 #   label, description   what the /model picker shows                        (default: catalog)
+#   effort           how much the model is to think: low, medium, high, xhigh, max; None: what the
+#                    user says with /effort                                  (default: catalog)
 #   quants           of a laptop's model, those that a machine may get   (default: all; a mirror
 #                    holds them, and `quant` in laptops.py chooses one)
 #   weights          a GGUF file that is on the laptop already, ~/ is the user's home; without,
@@ -16,6 +18,8 @@
 #   token_file       a file, relative to this project, that holds it. With neither, a token is
 #                    generated into secrets/ALIAS.token, except for localhost, which needs none
 #   tls              True: https                                             (default: False)
+#   ca_file          with tls, a PEM file relative to this project: who signed the endpoint's
+#                    certificate                   (default: those whom the machine trusts)
 #   open_to_network  True: no token although the network can reach it        (default: False)
 routes = {
     "claude-glm": {

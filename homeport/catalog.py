@@ -44,6 +44,7 @@ MODELS: dict[str, Model] = {
         context=262_144,
         trained_context=1_000_000,
         max_output=20_000,
+        effort="max",
         # vllm-project/recipes, models/zai-org/GLM-5.2.yaml: flags and 893 GB for FP8; batched
         # tokens after vLLM's issue 53413, where sparse decoding runs out of memory on H200 with an
         # fp8 cache. A token of it is 656 bytes of latents and 132 of the indexer's keys in each of

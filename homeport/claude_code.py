@@ -39,8 +39,11 @@ NEUTRAL_SETTINGS: dict[str, Any] = {
 }
 
 
-def environment(route: Route) -> dict[str, str]:
-    """The variables that send Claude Code to `route`; each is also what "back" has to unset."""
+def environment(route: Route, ca_path: str | None = None) -> dict[str, str]:
+    """The variables that send Claude Code to `route`; each is also what "back" has to unset.
+
+    `ca_path` is where the workstation has the certificates that the endpoint's is signed by.
+    """
     model = route.model
     variables = {
         "ANTHROPIC_BASE_URL": route.endpoint.url,
@@ -57,6 +60,10 @@ def environment(route: Route) -> dict[str, str]:
         "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
         **NEUTRAL_SETTINGS["env"],
     }
+    if ca_path:
+        variables["NODE_EXTRA_CA_CERTS"] = ca_path
+    if model.effort:
+        variables["CLAUDE_CODE_EFFORT_LEVEL"] = model.effort
     if model.simple:
         # The full client's first request does not fit below 65,536 tokens.
         variables["CLAUDE_CODE_SIMPLE"] = "1"
@@ -75,17 +82,22 @@ VARIABLES: tuple[str, ...] = (
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
     "CLAUDE_CODE_DISABLE_1M_CONTEXT",
     "CLAUDE_CODE_ATTRIBUTION_HEADER",
+    "NODE_EXTRA_CA_CERTS",
+    "CLAUDE_CODE_EFFORT_LEVEL",
     "CLAUDE_CODE_SIMPLE",
 )
 
 
 def route_settings(
-    route: Route, guardrails: dict[str, Any], secrets: Iterable[str] = ()
+    route: Route,
+    guardrails: dict[str, Any],
+    secrets: Iterable[str] = (),
+    ca_path: str | None = None,
 ) -> dict[str, Any]:
     """The settings file of one route, for `claude --settings`. Holds its token: mode 0600.
 
     `guardrails` are settings that are added where the model is not safety-aligned; it may not read
-    the directories `secrets` either.
+    the directories `secrets` either. `ca_path` as in `environment`.
     """
     added: dict[str, Any] = {}
     if guardrails and not route.model.aligned:
@@ -93,7 +105,7 @@ def route_settings(
         added = merge(guardrails, {"permissions": {"deny": denied}}).document
     return {
         **merge(added, NEUTRAL_SETTINGS).document,
-        "env": environment(route),
+        "env": environment(route, ca_path),
         # Only names that this endpoint serves: llama.cpp answers any other name without a word.
         "modelPicker": {
             "replaceBuiltInOptions": True,

@@ -82,6 +82,10 @@ class Layout:
     def token(self, route: Route) -> str:
         return self.path("routes", f"{route.alias}.token")
 
+    def ca(self, route: Route) -> str | None:
+        """The certificates that the endpoint's is signed by; None where every machine has them."""
+        return self.path("routes", f"{route.alias}.pem") if route.endpoint.ca else None
+
     def server_token(self, route: Route) -> str:
         return self.path("service", f"{route.alias}.token")
 

@@ -31,6 +31,9 @@ COMPACTION_MARGIN = 13_000
 #: (measured, 2.1.330: the threshold is window - min(output, 20,000) - 13,000).
 LARGEST_OUTPUT = 20_000
 
+#: What `/effort` of Claude Code takes (2.1.330).
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
 #: What a client sends where a server asks for no token: without any, it would ask for a login.
 NO_TOKEN = "none-needed"  # noqa: S105 - the opposite of a secret
 
@@ -80,7 +83,8 @@ class Model:
     `context` is the number of tokens the server is told to hold, and so what the client is told;
     `max_output` the most tokens of one answer. Contexts below `smallest_context` are refused.
     `recipe` is how a GPU host serves it, and `laptop` how a laptop does, None where none does. One
-    that is not `aligned` was not trained to refuse what does harm.
+    that is not `aligned` was not trained to refuse what does harm. `effort` is how much it is to
+    think, one of `EFFORTS`; None leaves that to the client.
     """
 
     alias: str
@@ -95,6 +99,7 @@ class Model:
     recipe: Recipe | None = None
     laptop: LaptopRecipe | None = None
     aligned: bool = True
+    effort: str | None = None
 
     def __post_init__(self) -> None:
         self._check_alias()
@@ -105,6 +110,10 @@ class Model:
                 )
         self._check_context()
         self._check_output()
+        if self.effort is not None and self.effort not in EFFORTS:
+            raise SettingsError(
+                "effort", self.effort, "there is no such effort", f"Known are {', '.join(EFFORTS)}"
+            )
 
     @property
     def simple(self) -> bool:
@@ -167,7 +176,8 @@ class Model:
 class Endpoint:
     """Where a model is served, as its clients reach it.
 
-    `open_to_network` allows a network address without a token, the way the guide does it.
+    `open_to_network` allows a network address without a token, the way the guide does it. `ca` is
+    what its certificate is signed by, in PEM, where that is none that every machine trusts.
     """
 
     host: str
@@ -175,6 +185,7 @@ class Endpoint:
     token: Token | None = None
     tls: bool = False
     open_to_network: bool = False
+    ca: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.host in ("0.0.0.0", "::"):  # noqa: S104 - refused, not bound
@@ -198,6 +209,10 @@ class Endpoint:
         if not 1 <= self.port <= 65_535:
             raise SettingsError(
                 "port", self.port, "ports are 1 to 65535", "Use 8000 for vLLM, 18080 for a laptop"
+            )
+        if self.ca is not None and not self.tls:
+            raise SettingsError(
+                "ca_file", "a certificate", "without TLS there is none to check", "Set tls = True"
             )
         if not (self.loopback or self.token or self.open_to_network):
             raise SettingsError(

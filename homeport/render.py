@@ -98,7 +98,7 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
     `start` and `token_fix` are what to do, or whom to ask, where nothing answers and where the
     server takes another token.
     """
-    variables = claude_code.environment(route)
+    variables = claude_code.environment(route, layout.ca(route))
     # The token stays in its own file: people read this one, and copy it about.
     del variables["ANTHROPIC_AUTH_TOKEN"]
     return _fill(
@@ -107,6 +107,7 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
         layout=layout,
         start=start,
         token_fix=token_fix,
+        ca=layout.ca(route),
         variables=variables,
         all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
     )

@@ -7,12 +7,14 @@ What a user writes in group_data/ and inventory/ is plain Python values; here th
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
-from . import gpu_settings, laptop_settings, pins, tokens, workstation_settings
+from . import ROOT, gpu_settings, laptop_settings, pins, tokens, workstation_settings
 from .catalog import MODELS
 from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
 from .gpu_settings import GPU_KEYS, GpuSettings, Peer
@@ -65,11 +67,13 @@ ROUTE_KEYS: dict[str, Kinds] = {
     "max_output": int,
     "label": str,
     "description": str,
+    "effort": (str, type(None)),
     "quants": list,
     "weights": str,
     "token_env": str,
     "token_file": str,
     "tls": bool,
+    "ca_file": str,
     "open_to_network": bool,
 }
 
@@ -268,7 +272,9 @@ def _model(alias: str, spec: dict[str, Any], pinned: dict[str, Pin]) -> Model:
         )
     model = MODELS[spec["model"]]
     changes: dict[str, Any] = {
-        key: spec[key] for key in ("context", "max_output", "label", "description") if key in spec
+        key: spec[key]
+        for key in ("context", "max_output", "label", "description", "effort")
+        if key in spec
     }
     laptop = model.laptop
     if laptop and "context" in spec:
@@ -305,9 +311,33 @@ def _endpoint(alias: str, spec: dict[str, Any]) -> Endpoint:
         port=spec["port"],
         tls=spec.get("tls", False),
         open_to_network=True,  # until the token is known
+        ca=_certificates(spec["ca_file"]) if "ca_file" in spec else None,
     )
     wanted = spec.get("open_to_network", False)
     return replace(endpoint, token=tokens.of_route(alias, spec, endpoint), open_to_network=wanted)
+
+
+def _certificates(name: str) -> bytes:
+    """The certificates in a PEM file of this project's."""
+    try:
+        text = (ROOT / Path(name).expanduser()).read_text()
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError, ssl.SSLError) as error:
+        why = getattr(error, "strerror", None) or "it holds no certificate in PEM"
+        raise SettingsError(
+            "ca_file",
+            name,
+            f"it cannot be used ({why})",
+            "Write the path of the CA's certificate, relative to this project",
+        ) from None
+    if "PRIVATE KEY" in text:
+        raise SettingsError(
+            "ca_file",
+            name,
+            "it holds a private key, and every client would get it",
+            "Keep only what stands between BEGIN CERTIFICATE and END CERTIFICATE",
+        )
+    return text.encode()
 
 
 def _served(host: HostData, routes: dict[str, Route]) -> tuple[Route, ...]:

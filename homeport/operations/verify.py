@@ -94,11 +94,12 @@ def answers(route: Route, target: Target) -> Commands:
 
 
 @operation()
-def reachable(route: Route, python: str | None, token_path: str | None) -> Commands:
+def reachable(route: Route, target: Target) -> Commands:
     """Report whether a route that somebody else serves can be used from here; never fails."""
-    if not state.is_executing or python is None:
+    if not state.is_executing:
         return
-    found = _ask(route, python, token_path, None)
+    layout = target.layout
+    found = _ask(route, target.python, layout.token(route), None, ca_path=layout.ca(route))
     said = "answers" if found["state"] == "answered" else verdict(route, found)
     report.say(host, f"{route.alias} at {route.endpoint.url} {said}")
     yield from ()
@@ -182,6 +183,7 @@ def _ask(
     token_path: str | None,
     question: str | None,
     proofs: tuple[str, ...] = (),
+    ca_path: str | None = None,
 ) -> dict[str, Any]:
     tokens, timeout = _ANSWER_TOKENS, _ANSWER_TIMEOUT if question else 3
     if proofs:
@@ -196,6 +198,7 @@ def _ask(
         "max_tokens": min(tokens, route.model.max_output),
         "timeout": timeout,
         "token_path": token_path,
+        "ca_path": ca_path,
         "proofs": proofs,
     }
     return host.get_fact(AnswerFact, python=python, ask=json.dumps(ask))
@@ -248,6 +251,8 @@ def verdict(route: Route, found: dict[str, Any]) -> str:
         "or to /etc/hosts",
         "loading": "is still loading its model",
         "crashed": "does not stay up; its last lines are above",
+        "certificate": f"has a certificate that is not trusted here: {detail}. Its signer's goes "
+        "into the route's ca_file",
         "token": "takes another token",
         "alias": f"serves {detail}, and not this name",
         "context": f"holds {detail} tokens, fewer than the {route.model.context} of its settings",

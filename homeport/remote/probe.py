@@ -1,11 +1,13 @@
 """Ask a model server one real question, the way Claude Code would: one JSON object as the answer.
 
 usage: probe.py JSON, with url, alias, context (tokens), question (null: do not ask), max_tokens,
-timeout (seconds), token_path (a file, or null) and proofs (the names of what the client needs that
-is to be tried, as below; none: not there). Prints {"state": ..., "detail": ...}, with a state of
+timeout (seconds), token_path (a file, or null), ca_path (a file with the certificates that the
+server's is signed by; may be left out) and proofs (the names of what the client needs that is to be
+tried, as below; may be left out). Prints {"state": ..., "detail": ...}, with a state of
     refused     nothing listens there
     name        its host has no address here
     loading     the server is up, the model is not
+    certificate its certificate is not trusted here (detail: why)
     token       the server takes another token
     alias       the server serves other names (detail: which)
     context     the server holds fewer tokens than the client is told (detail: how many)
@@ -16,6 +18,7 @@ is to be tried, as below; none: not there). Prints {"state": ..., "detail": ...}
 
 import json
 import socket
+import ssl
 import sys
 import time
 import urllib.error
@@ -33,7 +36,10 @@ def request(ask: "dict[str, Any]", path: str, body: "dict[str, Any] | None" = No
         with open(ask["token_path"]) as file:
             headers["Authorization"] = "Bearer " + file.read().strip()
     data = json.dumps(body).encode() if body else None
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ask.get("ca_path"))),
+    )
     try:
         return opener.open(
             urllib.request.Request(ask["url"] + path, data, headers),  # noqa: S310 - our own url
@@ -51,6 +57,8 @@ def request(ask: "dict[str, Any]", path: str, body: "dict[str, Any] | None" = No
             raise Found("refused", str(error.reason)) from None
         if isinstance(error.reason, socket.gaierror):
             raise Found("name", str(error.reason)) from None
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise Found("certificate", error.reason.verify_message) from None
         raise Found("failed", str(error.reason)) from None
 
 

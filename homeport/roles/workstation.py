@@ -77,8 +77,7 @@ def apply(target: Target) -> None:
             verify.reachable(
                 name=f"Look for {route.alias}",
                 route=route,
-                python=machine.python,
-                token_path=layout.token(route),
+                target=target,
             )
     if own.show_answer:
         for route in settings.serves:
@@ -105,13 +104,19 @@ def _client(target: Target, version: tuple[int, ...] | None) -> None:
 def _route(route: Route, target: Target, guardrails: dict[str, Any]) -> None:
     layout = target.layout
     tokens = (layout.path("routes"), layout.path("service"))
-    settings = claude_code.route_settings(route, guardrails, tokens)
+    settings = claude_code.route_settings(route, guardrails, tokens, layout.ca(route))
     file.write(
         name=f"Write the token of {route.alias} for its clients",
         path=layout.token(route),
         content=f"{route.client_token}\n".encode(),
         mode="600",
     )
+    if route.endpoint.ca:
+        file.write(
+            name=f"Write the certificate that {route.alias} is trusted by",
+            path=layout.path("routes", f"{route.alias}.pem"),
+            content=route.endpoint.ca,
+        )
     file.write(
         name=f"Write the settings of {route.alias}",
         path=layout.route_settings(route),
@@ -139,7 +144,9 @@ def _kept(target: Target) -> dict[str, list[str]]:
     return {
         layout.bin: ["use-anthropic.sh", *(route.script for route in uses), *installed],
         layout.path("routes"): [
-            f"{route.alias}.{kind}" for route in uses for kind in ("json", "token")
+            f"{route.alias}.{kind}"
+            for route in uses
+            for kind in ("json", "token", *(("pem",) if route.endpoint.ca else ()))
         ],
     }
 
