@@ -5,7 +5,7 @@ A host is looked at first. Where something stands in the way it is named, and no
 
 from pyinfra import host
 
-from homeport.roles import gpu_host, laptop, mirror, turn, weights, workstation
+from homeport.roles import gpu_host, laptop, mirror, router, turn, weights, workstation
 from homeport.target import current, fit, room
 
 holds_weights = "mirror" in host.groups
@@ -27,7 +27,9 @@ if serves_itself:
     checks.append(laptop.problems)  # llama.cpp or Python for it, disk, weights, port
     services.append(laptop.services)
 if has_people:
-    checks.append(workstation.problems)  # settings.json that cannot be merged into
+    checks.append(workstation.problems)  # settings.json that cannot be merged into, Claude Code
+    checks.append(router.problems)  # HAProxy, port
+    services.append(router.services)
 
 if target and fit(target, *checks):
     turn.apply(target=target)  # waits while another run is at work here
@@ -45,4 +47,5 @@ if target and fit(target, *checks):
         laptop.apply(target=target, keep=keep)  # engine, weights, service; it has to answer
 
     if has_people:
-        workstation.apply(target=target)  # use-scripts, settings.json, PATH
+        router.apply(target=target, keep=keep)  # where it is wanted; it has to answer
+        workstation.apply(target=target)  # Claude Code, use-scripts, settings.json, PATH

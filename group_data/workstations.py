@@ -73,6 +73,18 @@ guardrails = {
     "sandbox": {"autoAllowBashIfSandboxed": False},
 }
 
+# Several models in one session, for /model to switch between: HAProxy on the workstation, loopback
+# only, for use-router.sh. None, or a dictionary:
+#   port        where it listens, such as 18090                                  (required)
+#   routes      the aliases that can be picked, the first unless another is; None: all of `use`
+#   anthropic   ids of Anthropic's models that can be picked besides, with the user's own login, such
+#               as ["claude-opus-5-5"]; not through an HTTP proxy                (default: [])
+router = None
+
+# Ids of Anthropic's that agents and scripts of yours pin, and the alias that serves them instead,
+# such as {"claude-opus-4-8": "claude-glm"}: one that holds 200,000 tokens, as the client assumes.
+model_overrides = {}
+
 # Put the use-scripts on the PATH, by one marked line in the shell's start-up files.
 add_to_path = True
 

@@ -5,19 +5,22 @@ Facts were measured with Claude Code 2.1.330.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .merge import merge
 from .model import Route
+from .router import HEADER, LARGE_MODEL, Router
 
 #: The `env` block of any settings file beats the shell, and `--settings FILE` beats the others;
 #: so a route's variables stand in its settings file as well as in its script.
 _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 
-#: The oldest Claude Code that honours CLAUDE_CODE_MAX_CONTEXT_TOKENS for names that start with
-#: "claude-" (docs/clients.md).
-OLDEST_CLIENT = (2, 1, 330)
+#: The oldest Claude Code that serves: CLAUDE_CODE_MAX_CONTEXT_TOKENS is honoured for names that
+#: start with "claude-" since 2.1.324, and CLAUDE_STREAM_IDLE_TIMEOUT_MS before the answer's headers
+#: since 2.1.328 (docs/clients.md).
+OLDEST_CLIENT = (2, 1, 328)
 
 #: Some of the client's calls use these names whatever it is told (2.1.330): a server that serves
 #: them as well spares it a 404.
@@ -58,17 +61,29 @@ def environment(route: Route, ca_path: str | None = None) -> dict[str, str]:
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(model.max_output),
         # Else the picker's "Default" is the alias with [1m], which overrides the context above.
         "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
+        # To the first byte, and between two; a server that is down is said after 5 seconds, not 200.
+        "API_TIMEOUT_MS": _PATIENCE,
+        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": _PATIENCE,
+        "CLAUDE_CODE_MAX_RETRIES": "3",
         **NEUTRAL_SETTINGS["env"],
     }
     if ca_path:
         variables["NODE_EXTRA_CA_CERTS"] = ca_path
     if model.effort:
+        # The key effortLevel takes no "max", without a word. This beats --effort and /effort.
         variables["CLAUDE_CODE_EFFORT_LEVEL"] = model.effort
     if model.simple:
         # The full client's first request does not fit below 65,536 tokens.
         variables["CLAUDE_CODE_SIMPLE"] = "1"
     return variables
 
+
+#: Milliseconds. The first token of a long prompt may take ten minutes; the client gives up after
+#: five by itself, and takes no more than thirty (2.1.330).
+_PATIENCE = "1800000"
+
+#: Those with a secret in them.
+SECRETS = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS")
 
 #: Every variable that some route sets in a shell: what the way back has to take away again.
 VARIABLES: tuple[str, ...] = (
@@ -82,10 +97,28 @@ VARIABLES: tuple[str, ...] = (
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
     "CLAUDE_CODE_DISABLE_1M_CONTEXT",
     "CLAUDE_CODE_ATTRIBUTION_HEADER",
+    "API_TIMEOUT_MS",
+    "CLAUDE_STREAM_IDLE_TIMEOUT_MS",
+    "CLAUDE_CODE_MAX_RETRIES",
+    "ANTHROPIC_CUSTOM_HEADERS",
     "NODE_EXTRA_CA_CERTS",
     "CLAUDE_CODE_EFFORT_LEVEL",
     "CLAUDE_CODE_SIMPLE",
 )
+
+
+def router_environment(router: Router) -> dict[str, str]:
+    """The same for a session with the models of `router`."""
+    variables = environment(router.route)
+    # What is picked in /model is what its subagents are. The tiers stay with the first route, so
+    # that nothing of a session goes to Anthropic unless a model of theirs is picked.
+    variables["CLAUDE_CODE_SUBAGENT_MODEL"] = "inherit"
+    if router.anthropic and router.endpoint.token:
+        # The user's own login goes on to Anthropic, and is replaced for any other model.
+        for name in ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"):
+            del variables[name]
+        variables["ANTHROPIC_CUSTOM_HEADERS"] = f"{HEADER}: {router.endpoint.token.value}"
+    return variables
 
 
 def route_settings(
@@ -93,19 +126,58 @@ def route_settings(
     guardrails: dict[str, Any],
     secrets: Iterable[str] = (),
     ca_path: str | None = None,
+    overrides: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The settings file of one route, for `claude --settings`. Holds its token: mode 0600.
 
     `guardrails` are settings that are added where the model is not safety-aligned; it may not read
-    the directories `secrets` either. `ca_path` as in `environment`.
+    the directories `secrets` either. `ca_path` as in `environment`; `overrides` are ids of
+    Anthropic's, and the aliases that serve them.
     """
+    return _settings(environment(route, ca_path), [route], guardrails, secrets, overrides)
+
+
+def router_settings(
+    router: Router,
+    guardrails: dict[str, Any],
+    secrets: Iterable[str] = (),
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The same for a session with the models of `router`."""
+    found = _settings(
+        router_environment(router), list(router.routes), guardrails, secrets, overrides
+    )
+    options: list[dict[str, str]] = found["modelPicker"]["options"]
+    for option in options:
+        if option["model"] in router.large:
+            option["behavesAs"] = LARGE_MODEL
+    options += [
+        {"model": name, "label": name, "description": "Anthropic's, with your own login"}
+        for name in router.anthropic
+    ]
+    return found
+
+
+def _settings(
+    variables: dict[str, str],
+    routes: list[Route],
+    guardrails: dict[str, Any],
+    secrets: Iterable[str],
+    overrides: Mapping[str, str],
+) -> dict[str, Any]:
+    """Settings of a session in which any of `routes` can be picked."""
     added: dict[str, Any] = {}
-    if guardrails and not route.model.aligned:
+    if guardrails and not all(route.model.aligned for route in routes):
         denied = [f"Read(/{directory}/**)" for directory in secrets]  # "//" is the root
         added = merge(guardrails, {"permissions": {"deny": denied}}).document
+    aliases = [route.alias for route in routes]
+    served = {name: alias for name, alias in overrides.items() if alias in aliases}
     return {
         **merge(added, NEUTRAL_SETTINGS).document,
-        "env": environment(route, ca_path),
+        "env": variables,
+        # One in the user's settings would be asked for a key, and that sent beside the token.
+        "apiKeyHelper": "",
+        **({"modelOverrides": served} if served else {}),
         # Only names that this endpoint serves: llama.cpp answers any other name without a word.
         "modelPicker": {
             "replaceBuiltInOptions": True,
@@ -115,6 +187,7 @@ def route_settings(
                     "label": f"{route.alias} · {route.model.label}",
                     "description": route.model.description,
                 }
+                for route in routes
             ],
         },
     }

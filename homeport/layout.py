@@ -77,10 +77,10 @@ class Layout:
         return self.path("bin", route.script)
 
     def route_settings(self, route: Route) -> str:
-        return self.path("routes", f"{route.alias}.json")
+        return self.path("routes", f"{route.name}.json")
 
     def token(self, route: Route) -> str:
-        return self.path("routes", f"{route.alias}.token")
+        return self.path("routes", f"{route.name}.token")
 
     def ca(self, route: Route) -> str | None:
         """The certificates that the endpoint's is signed by; None where every machine has them."""
@@ -103,7 +103,8 @@ class Layout:
     def left_by(self, name: str) -> list[str]:
         """All that the service `name`, a pull or a server, is told and leaves."""
         token = self.path("service", f"{name}.token")
-        return [self.proven(name), token, *reversed(self.service_files(name))]
+        configuration = self.path("service", f"{name}.cfg")
+        return [self.proven(name), token, configuration, *reversed(self.service_files(name))]
 
     @property
     def installed_packages(self) -> str:

@@ -135,12 +135,13 @@ class Model:
                 "servers and the client take letters, digits, '.', '_' and '-' only",
                 "Write a name such as 'claude-glm'",
             )
-        if self.alias == "mirror" or self.alias.removeprefix("claude-") in ("", "anthropic"):
+        script = self.alias.removeprefix("claude-")
+        if self.alias == "mirror" or script in ("", "anthropic", "router"):
             raise SettingsError(
                 "alias",
                 self.alias,
                 "its script would be called like the way back, use-anthropic.sh, or not at all, or "
-                "its service like that of a mirror of weights",
+                "it would be taken for a router, or a mirror of weights",
                 "Write a name such as 'claude-glm'",
             )
 
@@ -248,19 +249,25 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Route:
-    """A model at an endpoint: all that a client needs."""
+    """A model at an endpoint: all that a client needs. `known_as` is what its script and its files
+    are called by, where that is not the alias."""
 
     model: Model
     endpoint: Endpoint
+    known_as: str | None = None
 
     @property
     def alias(self) -> str:
         return self.model.alias
 
     @property
+    def name(self) -> str:
+        return self.known_as or self.alias
+
+    @property
     def short_name(self) -> str:
-        """The alias without its "claude-", as it stands in the name of the use-script."""
-        return self.alias.removeprefix("claude-")
+        """Its name without the "claude-", as it stands in that of the use-script."""
+        return self.name.removeprefix("claude-")
 
     @property
     def script(self) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from functools import cache
+from pathlib import PurePosixPath
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import ROOT, claude_code
+from . import router as routing
 from .layout import Layout
 from .mirroring import Held
 from .model import Endpoint, Route
+from .router import Router
 from .service import (
     IDENTITY_VARIABLE,
     RETRY_AFTER,
@@ -92,15 +96,62 @@ def nginx_quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes:
-    """The script that sends Claude Code to `route`.
+def router(wanted: Router, layout: Layout, kernel: str) -> bytes:
+    """HAProxy's configuration, started in `layout`'s folder "service" on a machine with `kernel`."""
+    # Homebrew's OpenSSL may have none of its own; macOS has them for its own programs.
+    system_ca = "/etc/ssl/cert.pem" if kernel == "Darwin" else "@system-ca"
+    return _fill(
+        "router.haproxy.j2",
+        address=f"{wanted.endpoint.address}:{wanted.endpoint.port}",
+        routes=wanted.routes,
+        anthropic=wanted.anthropic,
+        background=[one for one in claude_code.BACKGROUND_IDS if one not in wanted.anthropic],
+        secret=PurePosixPath(routing.secret(layout)).name,
+        tokens=PurePosixPath(routing.tokens(layout)).name,
+        models=_haproxy_string(wanted.models),
+        unknown=_haproxy_string(
+            _error_body(
+                "not_found_error",
+                "the router has no route to %[var(txn.model),json(utf8s)]; it has "
+                + ", ".join((*(route.alias for route in wanted.routes), *wanted.anthropic)),
+            )
+        ),
+        error=lambda kind, message: _haproxy_string(_error_body(kind, message)),
+        ca=lambda route: f"../routes/{route.alias}.pem" if route.endpoint.ca else system_ca,
+        system_ca=system_ca,
+    )
+
+
+def _error_body(kind: str, message: str) -> str:
+    """An error as the Messages API has them."""
+    error = {"type": kind, "message": f"homeport: {message}"}
+    return json.dumps({"type": "error", "error": error})
+
+
+def _haproxy_string(text: str) -> str:
+    """One word of HAProxy's configuration, in which nothing has a meaning; JSON, that is."""
+    return "'" + text.replace("'", "\\u0027") + "'"
+
+
+def use_route(
+    route: Route,
+    layout: Layout,
+    start: str,
+    token_fix: str,
+    variables: dict[str, str] | None = None,
+) -> bytes:
+    """The script that sends Claude Code to `route`, with its environment or other `variables`.
 
     `start` and `token_fix` are what to do, or whom to ask, where nothing answers and where the
     server takes another token.
     """
-    variables = claude_code.environment(route, layout.ca(route))
+    variables = variables or claude_code.environment(route, layout.ca(route))
     # The token stays in its own file: people read this one, and copy it about.
-    del variables["ANTHROPIC_AUTH_TOKEN"]
+    secret = {
+        name: value.removesuffix(route.client_token)
+        for name, value in variables.items()
+        if name in claude_code.SECRETS
+    }
     return _fill(
         "use-route.sh.j2",
         route=route,
@@ -108,7 +159,8 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
         start=start,
         token_fix=token_fix,
         ca=layout.ca(route),
-        variables=variables,
+        secret=secret,
+        variables={name: value for name, value in variables.items() if name not in secret},
         all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
     )
 

@@ -136,7 +136,7 @@ def of(host: HostData) -> HostSettings:
         laptop=_laptop(host, serves),
         gpu=gpu,
         of_machine="gpu_hosts" in host.groups,
-        workstation=_workstation(host, uses),
+        workstation=_workstation(host, uses, serves),
     )
 
 
@@ -470,10 +470,12 @@ def _laptop(host: HostData, serves: tuple[Route, ...]) -> LaptopSettings | None:
     return laptop_settings.of(host.values, host.origin, serves)
 
 
-def _workstation(host: HostData, uses: tuple[Route, ...]) -> WorkstationSettings | None:
+def _workstation(
+    host: HostData, uses: tuple[Route, ...], serves: tuple[Route, ...]
+) -> WorkstationSettings | None:
     if "workstations" not in host.groups or host.removing:
         return None
-    return workstation_settings.of(host.values, host.origin, uses)
+    return workstation_settings.of(host.name, host.values, host.origin, uses, serves)
 
 
 def _error(host: HostData, key: str, problem: str, fix: str) -> SettingsError:

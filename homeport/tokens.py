@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import secrets
 from collections.abc import Mapping
@@ -21,6 +22,13 @@ def of_route(alias: str, spec: Mapping[str, Any], endpoint: Endpoint) -> Token |
     if endpoint.loopback or spec.get("open_to_network"):
         return None
     return _generated(ROOT / "secrets" / f"{alias}.token")
+
+
+def of_router(name: str) -> Token:
+    """The token of the router on the host `name`: each has its own, derived from one that is kept
+    here."""
+    kept = _generated(ROOT / "secrets" / "router.token").value
+    return Token(hmac.new(kept.encode(), name.encode(), "sha256").hexdigest())
 
 
 def given(values: Mapping[str, Any], env: str, file: str) -> Token | None:

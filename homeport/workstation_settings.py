@@ -6,17 +6,22 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
+from . import tokens
 from .claude_code import NEUTRAL_SETTINGS, OLDEST_CLIENT
 from .errors import Kinds, SettingsError, check_keys
-from .model import Route
+from .model import Endpoint, Route
+from .router import ANTHROPIC_ID, LARGE_CONTEXT, Router
 
 #: What may be said of a workstation, and its type; `use` is settings.py's.
 WORKSTATION_KEYS: dict[str, Kinds] = {
     "claude_code": (str, type(None)),
     "claude_settings": dict,
     "guardrails": dict,
+    "router": (dict, type(None)),
+    "model_overrides": dict,
     "add_to_path": bool,
     "show_answer": bool,
 }
@@ -41,6 +46,9 @@ PERMISSION_KEYS: dict[str, Kinds] = {
     "additionalDirectories": list,
 }
 
+#: What may stand in `router`, and its type.
+ROUTER_KEYS: dict[str, Kinds] = {"port": int, "routes": (list, type(None)), "anthropic": list}
+
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -48,20 +56,27 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 class WorkstationSettings:
     """`claude_code`: the version that Claude Code is to have at least, None to leave it alone;
     `claude_settings`: what is merged into the user's own; `guardrails`: settings for models that
-    are not safety-aligned."""
+    are not safety-aligned; `router`: None for none; `model_overrides`: ids of Anthropic's and the
+    aliases that serve them."""
 
     claude_code: tuple[int, ...] | None
     claude_settings: dict[str, Any]
     guardrails: dict[str, Any]
+    router: Router | None
+    model_overrides: dict[str, str]
     add_to_path: bool
     show_answer: bool
 
 
 def of(
-    values: Mapping[str, Any], origin: Callable[[str], str], uses: tuple[Route, ...]
+    name: str,
+    values: Mapping[str, Any],
+    origin: Callable[[str], str],
+    uses: tuple[Route, ...],
+    serves: tuple[Route, ...],
 ) -> WorkstationSettings:
-    """The settings of a workstation that uses these routes; raises `SettingsError`, with the file
-    from `origin`. The types of `values` are known to be right."""
+    """The settings of the workstation `name` that uses and serves these routes; raises
+    `SettingsError`, with the file from `origin`. The types of `values` are known to be right."""
     for route in uses:
         if not route.model.aligned and "guardrails" not in values:
             raise SettingsError(
@@ -75,6 +90,8 @@ def of(
             claude_code=_version(values.get("claude_code")),
             claude_settings=_json(values, "claude_settings", NEUTRAL_SETTINGS),
             guardrails=_guardrails(values),
+            router=_router(name, values.get("router"), uses, serves),
+            model_overrides=_overrides(values.get("model_overrides", {}), uses),
             add_to_path=values.get("add_to_path", True),
             show_answer=values.get("show_answer", False),
         )
@@ -99,6 +116,58 @@ def _version(value: str | None) -> tuple[int, ...] | None:
             f"Write {oldest} or newer",
         )
     return version
+
+
+def _router(
+    name: str, spec: dict[str, Any] | None, uses: tuple[Route, ...], serves: tuple[Route, ...]
+) -> Router | None:
+    if spec is None:
+        return None
+    try:
+        check_keys(spec, ROUTER_KEYS, required=("port",))
+        known = {route.alias: route for route in uses}
+        wanted = list(known) if spec.get("routes") is None else spec["routes"]
+        for alias in wanted:
+            if alias not in known:
+                close = get_close_matches(str(alias), known, n=1)
+                raise SettingsError(
+                    "routes",
+                    alias,
+                    f"{name} uses no route with this alias",
+                    f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}",
+                )
+        if not wanted:
+            raise SettingsError("routes", wanted, "there is nothing to route", "Name some, or None")
+        for route in serves:
+            if route.endpoint.port == spec["port"]:
+                raise SettingsError(
+                    "port",
+                    spec["port"],
+                    f"{name} serves {route.alias} on the same port",
+                    f"Write e.g. {spec['port'] + 1}",
+                )
+        endpoint = Endpoint("localhost", spec["port"], tokens.of_router(name))
+        routes = tuple(known[alias] for alias in dict.fromkeys(wanted))
+        return Router(endpoint, routes, tuple(map(str, spec.get("anthropic", []))))
+    except SettingsError as error:
+        raise error.inside("router: ") from None
+
+
+def _overrides(overrides: dict[str, Any], uses: tuple[Route, ...]) -> dict[str, str]:
+    known = {route.alias: route.model.context for route in uses}
+    for name, alias in overrides.items():
+        if not isinstance(name, str) or not ANTHROPIC_ID.fullmatch(name) or name in known:
+            raise SettingsError(
+                "model_overrides", name, "it is no id of a model of Anthropic's", "See /model"
+            )
+        if known.get(alias, 0) < LARGE_CONTEXT:
+            raise SettingsError(
+                f"model_overrides[{name!r}]",
+                alias,
+                f"it is no alias in use that holds {LARGE_CONTEXT:,} tokens, as the client assumes",
+                f"Known are {', '.join(k for k, v in known.items() if v >= LARGE_CONTEXT)}",
+            )
+    return overrides
 
 
 def _json(values: Mapping[str, Any], key: str, default: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from ..facts.file import FileStateFact
-from ..facts.nginx import AS_ROOT, UNIT
+from ..facts.nginx import AS_ROOT
 from ..facts.packages import InstalledFact, MissingFact
 from ..layout import Layout
 from .file import Commands
@@ -45,7 +45,9 @@ install || {{ root $apt update && install; }} || fail
 # own server is masked no more, somebody has taken it into use.
 _PURGE = f"""{AS_ROOT}
 paths=$(grep ^/ "$record")
-if grep -qxF {UNIT} "$record" && [ "$(readlink {UNIT})" != /dev/null ]; then packages=; paths=; fi
+for unit in $(grep ^/etc/systemd/system/ "$record"); do
+  if [ "$(readlink "$unit")" != /dev/null ]; then packages=; paths=; fi
+done
 case "$packages" in ?*)
   root env DEBIAN_FRONTEND=noninteractive dpkg --purge $packages </dev/null >/dev/null || {{
     echo "$failed" >&2; exit 1; }} ;;

@@ -34,12 +34,7 @@ has() { "$brew" list --versions "$1" >/dev/null 2>&1; }
 # What is about to be installed is recorded first, and then what came with it, a name a line after
 # brew's path: an interrupted run leaves nothing unknown but that. A formula that is there already
 # is its owner's, whether it is linked or not.
-_HAVE = """
-new_enough() {
-  build=$("$program" --version 2>&1 | sed -n \\
-    -e 's/^version: \\([0-9]*\\) .*/\\1/p' -e 's/^version: .*(build \\([0-9]*\\),.*/\\1/p')
-  [ "${build:-0}" = 0 ] || [ "$build" -ge "$oldest" ]
-}
+_INSTALL = """
 if ! has "$formula"; then
   [ ! -x "$program" ] || fail "$foreign"
   before=$("$brew" list --formula -1) || fail "$failed"
@@ -54,6 +49,14 @@ if ! has "$formula"; then
 fi
 [ -x "$program" ] || "$brew" link "$formula" </dev/null
 [ -x "$program" ] || fail "$failed"
+"""
+
+_UPGRADE = """
+new_enough() {
+  build=$("$program" --version 2>&1 | sed -n \\
+    -e 's/^version: \\([0-9]*\\) .*/\\1/p' -e 's/^version: .*(build \\([0-9]*\\),.*/\\1/p')
+  [ "${build:-0}" = 0 ] || [ "$build" -ge "$oldest" ]
+}
 new_enough || "$brew" upgrade "$formula" </dev/null || fail "$failed"
 new_enough || fail "$too_old"
 """
@@ -86,8 +89,9 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
     yield StringCommand(
         variables(
             brew=brew,
+            formula=FORMULA,
             program=program,
-            record=record(layout),
+            record=record(layout, FORMULA),
             oldest=str(build),
             failed=f"homeport: Homebrew could not {verb} {FORMULA}, see its lines above. Type: "
             f"{brew} {verb} {FORMULA}",
@@ -97,25 +101,49 @@ def present(brew: str, program: str, build: int, layout: Layout) -> Commands:
             f"Homebrew has no newer. Type: {brew} update && {brew} upgrade {FORMULA}",
         ),
         SURROUNDINGS,
-        _HAVE,
+        _INSTALL,
+        _UPGRADE,
         _separator="",
     )
 
 
 @operation()
-def absent(layout: Layout) -> Commands:
-    """Take it away, where homeport installed it."""
-    brew, _, _ = host.get_fact(TextFact, path=record(layout)).partition("\n")
-    if not brew:
-        host.noop("homeport installed nothing with Homebrew")
-        return
-    kept = f"to keep it: rm {quote(record(layout))}"
+def installed(brew: str, formula: str, layout: Layout) -> Commands:
+    """Have the `formula`, which has a program of its name; there it is known not to be yet."""
+    failed = (
+        f"homeport: Homebrew could not install {formula}, see its lines above. Type: {brew} "
+        f"install {formula}"
+    )
     yield StringCommand(
         variables(
             brew=brew,
-            record=record(layout),
-            failed=f"homeport: Homebrew could not remove {FORMULA}, see its lines above. Type: "
-            f"{brew} uninstall {FORMULA}; or, {kept}. Then run this again",
+            formula=formula,
+            program=f"{brew.removesuffix('/brew')}/{formula}",
+            record=record(layout, formula),
+            failed=failed,
+            foreign=failed,
+        ),
+        SURROUNDINGS,
+        _INSTALL,
+        _separator="",
+    )
+
+
+@operation()
+def absent(layout: Layout, formula: str = FORMULA) -> Commands:
+    """Take it away, where homeport installed it."""
+    brew, _, _ = host.get_fact(TextFact, path=record(layout, formula)).partition("\n")
+    if not brew:
+        host.noop(f"homeport installed no {formula} with Homebrew")
+        return
+    kept = f"to keep it: rm {quote(record(layout, formula))}"
+    yield StringCommand(
+        variables(
+            brew=brew,
+            formula=formula,
+            record=record(layout, formula),
+            failed=f"homeport: Homebrew could not remove {formula}, see its lines above. Type: "
+            f"{brew} uninstall {formula}; or, {kept}. Then run this again",
         ),
         SURROUNDINGS,
         _UNINSTALL,
@@ -123,14 +151,14 @@ def absent(layout: Layout) -> Commands:
     )
 
 
-def record(layout: Layout) -> str:
+def record(layout: Layout, formula: str) -> str:
     """The file that says that homeport installed it, with which brew, and what came with it."""
-    return layout.path("state", "installed-by-brew")
+    return layout.path("state", f"{formula}-by-brew")
 
 
 def variables(**values: str) -> StringCommand:
-    """Sets these variables of the shell, and `formula`."""
+    """Sets these variables of the shell."""
     words: list[object] = []
-    for name, value in {**values, "formula": FORMULA}.items():
+    for name, value in values.items():
         words += [f"{name}=", QuoteString(value), "\n"]
     return StringCommand(*words, _separator="")

@@ -11,6 +11,7 @@ from pyinfra import host, state
 from pyinfra.api import operation
 
 from .. import report
+from .. import router as routing
 from ..engines import llama_cpp, meaningful
 from ..facts.engine import TextFact
 from ..facts.host import AnswerFact, ClientAnswerFact
@@ -41,6 +42,9 @@ _SHOWN_LINES = 8
 #: Seconds a laptop may take to load its model, and between two lines that say it still does.
 _LOAD_TIMEOUT = 900
 _PROGRESS_EVERY = 15
+
+#: Seconds that a router may take to start.
+_ROUTER_TIMEOUT = 15
 
 #: A service has crashed when it was found with another process this often, or for so many seconds
 #: with none: longer than any manager waits before it starts one again, or serve.sh before it looks
@@ -103,6 +107,23 @@ def reachable(route: Route, target: Target) -> Commands:
     said = "answers" if found["state"] == "answered" else verdict(route, found)
     report.say(host, f"{route.alias} at {route.endpoint.url} {said}")
     yield from ()
+
+
+def routed(route: Route, target: Target) -> str | None:
+    """What is wrong with a router, whose `route` is what a session sees of it; None where it is as
+    it should be: asked with its token, and without."""
+    until = time.monotonic() + _ROUTER_TIMEOUT
+    path = routing.secret(target.layout)
+    while True:
+        found = _ask(route, target.python, path, None)
+        if found["state"] != "refused" or time.monotonic() > until:
+            break
+        gevent.sleep(0.2)
+    if found["state"] != "answered":
+        return verdict(route, found)
+    if _ask(route, target.python, None, None)["state"] != "token":
+        return "takes requests without its token"
+    return None
 
 
 @operation()

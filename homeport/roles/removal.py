@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from pyinfra.api import deploy
 
+from ..facts import haproxy
 from ..operations import account, apt, brew, client, file, service, user_files
 from ..target import Target
 
@@ -17,7 +18,8 @@ def apply(target: Target) -> None:
     layout = target.layout
     start_up = [str(PurePosixPath(target.machine.home, name)) for name in START_UP_FILES]
     service.only(name="Remove the services", target=target, keep=[])
-    brew.absent(name="Take llama.cpp away again", layout=layout)
+    for formula in (brew.FORMULA, haproxy.PACKAGE):
+        brew.absent(name=f"Take {formula} away again", layout=layout, formula=formula)
     client.absent(name="Take Claude Code away again", layout=layout)
     apt.absent(name="Take packages away again", layout=layout)
     account.absent(name="Remove the system user", layout=layout)

@@ -10,13 +10,17 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from .. import claude_code, render
+from .. import router as routing
 from ..facts.file import CannotRead, SizeAndTimeFact, read
 from ..facts.host import Machine
+from ..layout import Layout
 from ..model import Route
 from ..operations import client, file, user_files, verify
 from ..operations.file import parents
-from ..serving import start_by_hand
+from ..router import Router
+from ..serving import start_by_hand, supervisor_python
 from ..target import Target, unwritable
+from ..workstation_settings import WorkstationSettings
 
 DIRECTORIES = ("state", "bin", "client", "routes")
 
@@ -47,7 +51,9 @@ def apply(target: Target) -> None:
     )
     _client(target, own.claude_code)
     for route in settings.uses:
-        _route(route, target, own.guardrails)
+        _route(route, target, own)
+    if own.router:
+        _router(own.router, target, own)
     for folder, names in _kept(target).items():
         file.only(name=f"Remove what no route needs in {folder}", folder=folder, keep=names)
     file.write(
@@ -101,15 +107,11 @@ def _client(target: Target, version: tuple[int, ...] | None) -> None:
     client.only(name="Remove versions that nobody calls", version=ours, target=target)
 
 
-def _route(route: Route, target: Target, guardrails: dict[str, Any]) -> None:
+def _route(route: Route, target: Target, own: WorkstationSettings) -> None:
     layout = target.layout
     tokens = (layout.path("routes"), layout.path("service"))
-    settings = claude_code.route_settings(route, guardrails, tokens, layout.ca(route))
-    file.write(
-        name=f"Write the token of {route.alias} for its clients",
-        path=layout.token(route),
-        content=f"{route.client_token}\n".encode(),
-        mode="600",
+    settings = claude_code.route_settings(
+        route, own.guardrails, tokens, layout.ca(route), own.model_overrides
     )
     if route.endpoint.ca:
         file.write(
@@ -117,34 +119,58 @@ def _route(route: Route, target: Target, guardrails: dict[str, Any]) -> None:
             path=layout.path("routes", f"{route.alias}.pem"),
             content=route.endpoint.ca,
         )
-    file.write(
-        name=f"Write the settings of {route.alias}",
-        path=layout.route_settings(route),
-        content=f"{json.dumps(settings, indent=2)}\n".encode(),
-        mode="600",
-    )
     if route in target.settings.serves:
         start = f"start it: {start_by_hand(route, target)}"
         on_401 = "Run the deploy again, it writes the token on both sides"
     else:
         start = f"ask whoever runs {route.endpoint.host} to start it"
         on_401 = "Set the route's token_file to the server's token and run the deploy again"
-    file.write(
-        name=f"Write {route.script}",
-        path=layout.script(route),
-        content=render.use_route(route, layout, start, on_401),
-        mode="755",
+    _script(route, settings, render.use_route(route, layout, start, on_401), layout)
+
+
+def _router(router: Router, target: Target, own: WorkstationSettings) -> None:
+    """What a session with all models of the router needs."""
+    layout, machine, route = target.layout, target.machine, router.route
+    tokens = (layout.path("routes"), layout.path("service"))
+    start = routing.start_by_hand(machine.manager, layout, supervisor_python(target))
+    content = render.use_route(
+        route,
+        layout,
+        f"start the router: {start}",
+        "Run the deploy again, it writes the token on both sides",
+        claude_code.router_environment(router),
     )
+    settings = claude_code.router_settings(router, own.guardrails, tokens, own.model_overrides)
+    _script(route, settings, content, layout)
+
+
+def _script(route: Route, settings: dict[str, Any], content: bytes, layout: Layout) -> None:
+    """The use-script with that content, and the two files that it needs."""
+    file.write(
+        name=f"Write the token of {route.name} for its clients",
+        path=layout.token(route),
+        content=f"{route.client_token}\n".encode(),
+        mode="600",
+    )
+    file.write(
+        name=f"Write the settings of {route.name}",
+        path=layout.route_settings(route),
+        content=f"{json.dumps(settings, indent=2)}\n".encode(),
+        mode="600",
+    )
+    file.write(name=f"Write {route.script}", path=layout.script(route), content=content, mode="755")
 
 
 def _kept(target: Target) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
-    layout, uses = target.layout, target.settings.uses
+    layout, settings = target.layout, target.settings.workstation
+    router = settings.router if settings else None
+    uses = (*target.settings.uses, *((router.route,) if router else ()))
     installed = ["claude"] if client.ours(target) else []
     return {
         layout.bin: ["use-anthropic.sh", *(route.script for route in uses), *installed],
         layout.path("routes"): [
-            f"{route.alias}.{kind}"
+            f"{route.name}.{kind}"
             for route in uses
             for kind in ("json", "token", *(("pem",) if route.endpoint.ca else ()))
         ],
