@@ -61,7 +61,7 @@ def environment(route: Route, ca_path: str | None = None) -> dict[str, str]:
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(model.max_output),
         # Else the picker's "Default" is the alias with [1m], which overrides the context above.
         "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
-        # To the first byte, and between two; a server that is down is said after 5 seconds, not 200.
+        # To the first byte, and between two; that a server is down is said after 5 seconds.
         "API_TIMEOUT_MS": _PATIENCE,
         "CLAUDE_STREAM_IDLE_TIMEOUT_MS": _PATIENCE,
         "CLAUDE_CODE_MAX_RETRIES": "3",

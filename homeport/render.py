@@ -97,7 +97,7 @@ def nginx_quote(text: str) -> str:
 
 
 def router(wanted: Router, layout: Layout, kernel: str) -> bytes:
-    """HAProxy's configuration, started in `layout`'s folder "service" on a machine with `kernel`."""
+    """HAProxy's configuration, for its start in the folder "service" on a machine with `kernel`."""
     # Homebrew's OpenSSL may have none of its own; macOS has them for its own programs.
     system_ca = "/etc/ssl/cert.pem" if kernel == "Darwin" else "@system-ca"
     return _fill(
