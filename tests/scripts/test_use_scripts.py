@@ -113,6 +113,19 @@ def test_run_directly_leaves_the_shell_untouched(shell: str, home: Home, route: 
     assert "after:HOMEPORT" not in done.stdout
 
 
+@pytest.mark.parametrize("start", ["use-fable5.sh", "source use-fable5.sh"])
+def test_check_alone(shell: str, home: Home, route: Route, server: Server, start: str) -> None:
+    home.install(route)
+    script = f"{start} --check; echo status:$?; env"
+    good = home.run(shell, script)
+    server.status = 401
+    bad = home.run(shell, script)
+    assert "status:0" in good.stdout and good.stderr == ""
+    assert "status:1" in bad.stdout and SENTENCES["token"] in bad.stderr
+    for done in (good, bad):
+        assert "ANTHROPIC" not in done.stdout and "arg:" not in done.stdout
+
+
 def test_there_and_back_again(shell: str, home: Home, route: Route, other: Route) -> None:
     home.install(route)
     home.install(other)
