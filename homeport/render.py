@@ -20,6 +20,7 @@ from .service import (
     systemd_quote,
     wanted_by,
 )
+from .shell_line import fish_quote
 
 
 @cache
@@ -32,6 +33,7 @@ def _templates() -> Environment:
         trim_blocks=True,
     )
     environment.filters["sh"] = shlex.quote
+    environment.filters["fish"] = fish_quote
     environment.filters["systemd"] = systemd_quote
     environment.filters["systemd_path"] = lambda path: path.replace("%", "%%")
     environment.filters["nginx"] = nginx_quote
@@ -98,9 +100,6 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
     `start` and `token_fix` are what to do, or whom to ask, where nothing answers and where the
     server takes another token.
     """
-    variables = claude_code.environment(route, layout.ca(route))
-    # The token stays in its own file: people read this one, and copy it about.
-    del variables["ANTHROPIC_AUTH_TOKEN"]
     return _fill(
         "use-route.sh.j2",
         route=route,
@@ -108,8 +107,8 @@ def use_route(route: Route, layout: Layout, start: str, token_fix: str) -> bytes
         start=start,
         token_fix=token_fix,
         ca=layout.ca(route),
-        variables=variables,
-        all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
+        variables=_variables(route, layout),
+        all_variables=_ALL_VARIABLES,
     )
 
 
@@ -120,11 +119,32 @@ def claude(program: str) -> bytes:
     return f'#!/bin/sh\nDISABLE_AUTOUPDATER=1 exec {called} "$@"\n'.encode()
 
 
-def use_anthropic(layout: Layout, routes: tuple[Route, ...]) -> bytes:
-    """The script that undoes whichever route is active."""
+def use_route_fish(route: Route, layout: Layout) -> bytes:
+    """The same as a function of fish, which leaves the check of the server to that script."""
     return _fill(
-        "use-anthropic.sh.j2",
+        "use-route.fish.j2",
+        route=route,
+        layout=layout,
+        variables=_variables(route, layout),
+        all_variables=_ALL_VARIABLES,
+    )
+
+
+def use_anthropic(layout: Layout, routes: tuple[Route, ...], shell: str = "sh") -> bytes:
+    """The script, or for the `shell` "fish" the function, that undoes whichever route is active."""
+    return _fill(
+        f"use-anthropic.{shell}.j2",
         layout=layout,
         aliases=[route.alias for route in routes],
-        all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
+        all_variables=_ALL_VARIABLES,
     )
+
+
+_ALL_VARIABLES = (*claude_code.VARIABLES, "HOMEPORT_ROUTE")
+
+
+def _variables(route: Route, layout: Layout) -> dict[str, str]:
+    variables = claude_code.environment(route, layout.ca(route))
+    # The token stays in its own file: people read these scripts, and copy them about.
+    del variables["ANTHROPIC_AUTH_TOKEN"]
+    return variables

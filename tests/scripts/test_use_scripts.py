@@ -323,10 +323,11 @@ def test_each_state_of_the_server_is_one_line_with_the_fix(
     assert SENTENCES[state].format(port=port) in done.stderr
 
 
-def only_programs(folder: Path, probe: str) -> str:
+def only_programs(folder: Path, probe: str, *more: str) -> str:
     """A PATH with a minimal system's programs, and one of the two that can ask a server."""
     folder.mkdir()
-    for name in ("cat", "tr", "printenv", "env", "grep", "cut", "head", "bash", "sed", "sh", "awk"):
+    usual = ("cat", "tr", "printenv", "env", "grep", "cut", "head", "bash", "sed", "sh", "awk")
+    for name in (*usual, *more):
         (folder / name).symlink_to(shutil.which(name) or name)
     real = sys.executable if probe == "python3" else shutil.which(probe)
     (folder / probe).symlink_to(str(real))
