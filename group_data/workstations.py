@@ -77,8 +77,8 @@ guardrails = {
 # only, for use-router.sh. None, or a dictionary:
 #   port        where it listens, such as 18090                                  (required)
 #   routes      the aliases that can be picked, the first unless another is; None: all of `use`
-#   anthropic   ids of Anthropic's models that can be picked besides, with the user's own login, such
-#               as ["claude-opus-5-5"]; not through an HTTP proxy                (default: [])
+#   anthropic   ids of models of Anthropic's that can be picked besides, with the user's own login,
+#               such as ["claude-opus-5-5"]; not through an HTTP proxy       (default: [])
 router = None
 
 # Ids of Anthropic's that agents and scripts of yours pin, and the alias that serves them instead,

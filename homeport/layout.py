@@ -13,7 +13,10 @@ from pathlib import PurePosixPath
 
 from .model import Route
 
-PARTS = ("bin", "client", "env", "lib", "log", "mirror", "routes", "service", "state", "weights")
+PARTS = (
+    *("bin", "client", "env", "fish", "lib", "log", "mirror", "routes", "service", "state"),
+    "weights",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Layout:
         return self.path("bin")
 
     @property
+    def fish(self) -> str:
+        return self.path("fish")
+
+    @property
     def state(self) -> str:
         return self.path("state")
 
@@ -75,6 +82,9 @@ class Layout:
 
     def script(self, route: Route) -> str:
         return self.path("bin", route.script)
+
+    def function(self, route: Route) -> str:
+        return self.path("fish", f"{route.command}.fish")
 
     def route_settings(self, route: Route) -> str:
         return self.path("routes", f"{route.name}.json")

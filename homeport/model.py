@@ -270,8 +270,13 @@ class Route:
         return self.name.removeprefix("claude-")
 
     @property
+    def command(self) -> str:
+        """The use-script's name in fish, where it is a function."""
+        return f"use-{self.short_name}"
+
+    @property
     def script(self) -> str:
-        return f"use-{self.short_name}.sh"
+        return f"{self.command}.sh"
 
     @property
     def client_token(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePosixPath
 
@@ -24,6 +25,7 @@ from .service import (
     systemd_quote,
     wanted_by,
 )
+from .shell_line import fish_quote
 
 
 @cache
@@ -36,6 +38,7 @@ def _templates() -> Environment:
         trim_blocks=True,
     )
     environment.filters["sh"] = shlex.quote
+    environment.filters["fish"] = fish_quote
     environment.filters["systemd"] = systemd_quote
     environment.filters["systemd_path"] = lambda path: path.replace("%", "%%")
     environment.filters["nginx"] = nginx_quote
@@ -145,13 +148,6 @@ def use_route(
     `start` and `token_fix` are what to do, or whom to ask, where nothing answers and where the
     server takes another token.
     """
-    variables = variables or claude_code.environment(route, layout.ca(route))
-    # The token stays in its own file: people read this one, and copy it about.
-    secret = {
-        name: value.removesuffix(route.client_token)
-        for name, value in variables.items()
-        if name in claude_code.SECRETS
-    }
     return _fill(
         "use-route.sh.j2",
         route=route,
@@ -159,9 +155,7 @@ def use_route(
         start=start,
         token_fix=token_fix,
         ca=layout.ca(route),
-        secret=secret,
-        variables={name: value for name, value in variables.items() if name not in secret},
-        all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
+        **_variables(route, layout, variables),
     )
 
 
@@ -172,11 +166,42 @@ def claude(program: str) -> bytes:
     return f'#!/bin/sh\nDISABLE_AUTOUPDATER=1 exec {called} "$@"\n'.encode()
 
 
-def use_anthropic(layout: Layout, routes: tuple[Route, ...]) -> bytes:
-    """The script that undoes whichever route is active."""
+def use_route_fish(route: Route, layout: Layout, variables: dict[str, str] | None = None) -> bytes:
+    """The same as a function of fish, which leaves the check of the server to that script."""
     return _fill(
-        "use-anthropic.sh.j2",
+        "use-route.fish.j2",
+        route=route,
+        layout=layout,
+        **_variables(route, layout, variables),
+    )
+
+
+def use_anthropic(layout: Layout, routes: tuple[Route, ...], shell: str = "sh") -> bytes:
+    """The script, or for the `shell` "fish" the function, that undoes whichever route is active."""
+    return _fill(
+        f"use-anthropic.{shell}.j2",
         layout=layout,
         aliases=[route.alias for route in routes],
-        all_variables=(*claude_code.VARIABLES, "HOMEPORT_ROUTE"),
+        all_variables=_ALL_VARIABLES,
     )
+
+
+_ALL_VARIABLES = (*claude_code.VARIABLES, "HOMEPORT_ROUTE")
+
+
+def _variables(
+    route: Route, layout: Layout, variables: dict[str, str] | None
+) -> dict[str, Mapping[str, str] | tuple[str, ...]]:
+    """What a script sets: of those with a secret, what stands before the token, which stays in its
+    own file: people read these scripts, and copy them about."""
+    found = variables or claude_code.environment(route, layout.ca(route))
+    secret = {
+        name: found[name].removesuffix(route.client_token)
+        for name in claude_code.SECRETS
+        if name in found
+    }
+    return {
+        "secret": secret,
+        "variables": {name: value for name, value in found.items() if name not in secret},
+        "all_variables": _ALL_VARIABLES,
+    }

@@ -18,6 +18,27 @@ def line(directory: str, name: str) -> str:
     )
 
 
+def fish_line(directory: str, functions: str, name: str) -> str:
+    """The same for fish, which finds its functions in the directory `functions`.
+
+    For this shell alone: fish_add_path would set a universal variable.
+    """
+    quoted, found = fish_quote(directory), fish_quote(functions)
+    return (
+        f"contains -- {found} $fish_function_path; "
+        f"or set -g fish_function_path {found} $fish_function_path; "
+        f"contains -- {quoted} $PATH; or set -gx PATH {quoted} $PATH # added by {name}"
+    )
+
+
+def fish_quote(text: str) -> str:
+    """One word of fish's, in which no variable is meant."""
+    if re.fullmatch(r"[A-Za-z0-9_@+=:,./-]+", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def add(text: str, wanted: str, name: str) -> str:
     """`text` with the line in it, at its end where it is new, and no other version of it.
 

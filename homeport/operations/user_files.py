@@ -77,11 +77,10 @@ def settings_unmerged(path: str, layout: Layout) -> Commands:
 
 @operation()
 @in_words
-def line_present(path: str, layout: Layout) -> Commands:
-    """End the shell's start-up file `path` with the line that puts homeport's bin on the PATH."""
+def line_present(path: str, wanted: str, layout: Layout) -> Commands:
+    """End the shell's start-up file `path` with the line `wanted` (shell_line.py)."""
     file = read(host, path)
     text = (file.content or b"").decode(errors="surrogateescape")
-    wanted = shell_line.line(layout.bin, layout.name)
     new = shell_line.add(text, wanted, layout.name)
     if new == text:
         host.noop(f"{path} has the line")

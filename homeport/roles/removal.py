@@ -10,7 +10,10 @@ from ..facts import haproxy
 from ..operations import account, apt, brew, client, file, service, user_files
 from ..target import Target
 
-START_UP_FILES = (".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile")
+START_UP_FILES = (
+    *(".bashrc", ".zshrc", ".bash_profile", ".bash_login", ".profile"),
+    ".config/fish/config.fish",
+)
 
 
 @deploy("Removal")

@@ -9,9 +9,9 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import deploy
 
-from .. import claude_code, render
+from .. import claude_code, render, shell_line
 from .. import router as routing
-from ..facts.file import CannotRead, SizeAndTimeFact, read
+from ..facts.file import CannotRead, DirectoriesFact, SizeAndTimeFact, read
 from ..facts.host import Machine
 from ..layout import Layout
 from ..model import Route
@@ -62,6 +62,8 @@ def apply(target: Target) -> None:
         content=render.use_anthropic(layout, settings.uses),
         mode="755",
     )
+    if _fish_folder(machine):
+        _fish(target)
     file.directories(
         name="Directory ~/.claude",
         paths=parents(layout.claude_settings, machine.home),
@@ -76,7 +78,10 @@ def apply(target: Target) -> None:
     if own.add_to_path:
         for path in shell_files(machine):
             user_files.line_present(
-                name=f"Put the use-scripts on the PATH in {path}", path=path, layout=layout
+                name=f"Put the use-scripts on the PATH in {path}",
+                path=path,
+                wanted=_line(path, layout),
+                layout=layout,
             )
     for route in settings.uses:
         if route not in settings.serves:
@@ -161,14 +166,37 @@ def _script(route: Route, settings: dict[str, Any], content: bytes, layout: Layo
     file.write(name=f"Write {route.script}", path=layout.script(route), content=content, mode="755")
 
 
+def _fish(target: Target) -> None:
+    """The functions that take the place of the scripts, which fish cannot source."""
+    layout, uses = target.layout, target.settings.uses
+    file.private_directories(name=f"Directory {layout.fish}", paths=[layout.fish])
+    functions = [(route, render.use_route_fish(route, layout)) for route in uses]
+    if router := _router_of(target):
+        variables = claude_code.router_environment(router)
+        functions.append((router.route, render.use_route_fish(router.route, layout, variables)))
+    for route, content in functions:
+        file.write(name=f"Write {route.command}.fish", path=layout.function(route), content=content)
+    file.write(
+        name="Write use-anthropic.fish",
+        path=f"{layout.fish}/use-anthropic.fish",
+        content=render.use_anthropic(layout, uses, "fish"),
+    )
+
+
+def _router_of(target: Target) -> Router | None:
+    settings = target.settings.workstation
+    return settings.router if settings else None
+
+
 def _kept(target: Target) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
-    layout, settings = target.layout, target.settings.workstation
-    router = settings.router if settings else None
+    layout, router = target.layout, _router_of(target)
     uses = (*target.settings.uses, *((router.route,) if router else ()))
     installed = ["claude"] if client.ours(target) else []
+    functions = ["use-anthropic.fish", *(f"{route.command}.fish" for route in uses)]
     return {
         layout.bin: ["use-anthropic.sh", *(route.script for route in uses), *installed],
+        layout.fish: functions if _fish_folder(target.machine) else [],
         layout.path("routes"): [
             f"{route.name}.{kind}"
             for route in uses
@@ -178,7 +206,7 @@ def _kept(target: Target) -> dict[str, list[str]]:
 
 
 def shell_files(machine: Machine) -> list[str]:
-    """The start-up files that an interactive bash or zsh reads, at a login and without one.
+    """The start-up files that an interactive bash, zsh or fish reads, at a login and without one.
 
     A login bash reads the first there is of three; Debian's reads ~/.bashrc from there.
     """
@@ -187,4 +215,18 @@ def shell_files(machine: Machine) -> list[str]:
     if first is None and machine.kernel == "Darwin":
         first = login[0]
     found = [f"{machine.home}/.bashrc", f"{machine.home}/.zshrc", first]
+    if folder := _fish_folder(machine):
+        found.append(f"{folder}/config.fish")
     return [path for path in found if path]
+
+
+def _fish_folder(machine: Machine) -> str | None:
+    """Where fish has its settings; None where nobody uses it: its first start makes the folder."""
+    path = f"{machine.home}/.config/fish"
+    return path if host.get_fact(DirectoriesFact, paths=(path,)) else None
+
+
+def _line(path: str, layout: Layout) -> str:
+    if path.endswith(".fish"):
+        return shell_line.fish_line(layout.bin, layout.fish, layout.name)
+    return shell_line.line(layout.bin, layout.name)

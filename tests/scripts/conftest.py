@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport import claude_code, render
+from homeport import claude_code, render, shell_line
 from homeport.catalog import MODELS
 from homeport.layout import Layout
 from homeport.model import Endpoint, Route, Token
@@ -83,7 +83,7 @@ class Home:
     programs: Path
 
     def install(self, route: Route) -> None:
-        for name in ("bin", "routes"):
+        for name in ("bin", "fish", "routes"):
             Path(self.layout.path(name)).mkdir(parents=True, exist_ok=True)
         self._write(
             self.layout.script(route), render.use_route(route, self.layout, "start it: GO", "FIX")
@@ -91,6 +91,14 @@ class Home:
         self._write(
             f"{self.layout.bin}/use-anthropic.sh", render.use_anthropic(self.layout, (route,))
         )
+        self._write(self.layout.function(route), render.use_route_fish(route, self.layout))
+        self._write(
+            f"{self.layout.fish}/use-anthropic.fish",
+            render.use_anthropic(self.layout, (route,), "fish"),
+        )
+        line = shell_line.fish_line(self.layout.bin, self.layout.fish, "homeport")
+        (self.path / ".config/fish").mkdir(parents=True, exist_ok=True)
+        self._write(str(self.path / ".config/fish/config.fish"), line.encode())
         self._write(self.layout.token(route), route.client_token.encode())
         settings = json.dumps(claude_code.route_settings(route, {}))
         self._write(self.layout.route_settings(route), settings.encode())
@@ -103,13 +111,15 @@ class Home:
         self, shell: str, script: str, path: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `script` in a real shell that has nothing but this environment."""
-        options = {"bash": ["--norc", "--noprofile"], "zsh": ["-f"]}[shell]
+        options = {"bash": ["--norc", "--noprofile"], "zsh": ["-f"], "fish": []}[shell]
         usual = os.environ["PATH"]
         return subprocess.run(
             [str(shutil.which(shell)), *options, "-c", script],
             env={
                 "PATH": f"{self.layout.bin}:{self.programs}:{path or usual}",
                 "HOME": str(self.path),
+                # Without it fish 3.6 spells a home like this one in another way.
+                **({"LANG": "C.UTF-8"} if shell == "fish" else {}),
                 **environment,
             },
             cwd=self.path,

@@ -113,6 +113,19 @@ def test_run_directly_leaves_the_shell_untouched(shell: str, home: Home, route: 
     assert "after:HOMEPORT" not in done.stdout
 
 
+@pytest.mark.parametrize("start", ["use-fable5.sh", "source use-fable5.sh"])
+def test_check_alone(shell: str, home: Home, route: Route, server: Server, start: str) -> None:
+    home.install(route)
+    script = f"{start} --check; echo status:$?; env"
+    good = home.run(shell, script)
+    server.status = 401
+    bad = home.run(shell, script)
+    assert "status:0" in good.stdout and good.stderr == ""
+    assert "status:1" in bad.stdout and SENTENCES["token"] in bad.stderr
+    for done in (good, bad):
+        assert "ANTHROPIC" not in done.stdout and "arg:" not in done.stdout
+
+
 def test_there_and_back_again(shell: str, home: Home, route: Route, other: Route) -> None:
     home.install(route)
     home.install(other)
@@ -310,10 +323,11 @@ def test_each_state_of_the_server_is_one_line_with_the_fix(
     assert SENTENCES[state].format(port=port) in done.stderr
 
 
-def only_programs(folder: Path, probe: str) -> str:
+def only_programs(folder: Path, probe: str, *more: str) -> str:
     """A PATH with a minimal system's programs, and one of the two that can ask a server."""
     folder.mkdir()
-    for name in ("cat", "tr", "printenv", "env", "grep", "cut", "head", "bash", "sed", "sh", "awk"):
+    usual = ("cat", "tr", "printenv", "env", "grep", "cut", "head", "bash", "sed", "sh", "awk")
+    for name in (*usual, *more):
         (folder / name).symlink_to(shutil.which(name) or name)
     real = sys.executable if probe == "python3" else shutil.which(probe)
     (folder / probe).symlink_to(str(real))
@@ -387,46 +401,99 @@ def readable(file: Path) -> bool:
     return True
 
 
-def test_shellcheck(home: Home, route: Route, other: Route, tmp_path: Path) -> None:
+def shellcheck(script: str, shell: str) -> str:
+    """What shellcheck says of `script`, read as one for `shell`."""
+    checker = Path(sys.executable).parent / "shellcheck"
+    done = subprocess.run(
+        [checker, f"--shell={shell}", "--norc", "-"], input=script, capture_output=True, text=True
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def scripts(home: Home, route: Route, other: Route) -> list[str]:
     network = replace(route, endpoint=Endpoint("glm-host", 8000, Token("t"), tls=True))
-    scripts = [
-        render.use_route(one, home.layout, "start it", "FIX") for one in (route, other, network)
+    return [
+        *(render.use_route(one, home.layout, "GO", "FIX").decode() for one in (route, network)),
+        render.use_route(other, home.layout, "GO", "FIX").decode(),
+        render.use_anthropic(home.layout, (route,)).decode(),
     ]
-    scripts.append(render.use_anthropic(home.layout, (route,)))
-    for number, script in enumerate(scripts):
-        file = tmp_path / f"{number}.sh"
-        file.write_bytes(script)
-        checker = Path(sys.executable).parent / "shellcheck"
-        done = subprocess.run(
-            [checker, "--shell=bash", "--norc", file], capture_output=True, text=True
-        )
-        assert done.stdout == "" and done.returncode == 0, done.stdout
 
 
-#: What bash 3.2 (macOS) does not have; each is a pattern in a rendered script.
+def test_shellcheck(scripts: list[str]) -> None:
+    for script in scripts:
+        assert shellcheck(script, "bash") == ""
+
+
+#: What bash 3.2 (macOS) does not have, and shellcheck does not find in a script for dash.
 NEWER_THAN_BASH_3_2 = {
-    "associative array": r"declare -A|local -A",
-    "case change": r"\$\{\w+(,,|\^\^|,|\^)",
-    "mapfile": r"\bmapfile\b|\breadarray\b",
-    "|& or &>>": r"\|&|&>>",
-    "negative index": r"\$\{\w+\[-",
-    "${var@Q}": r"\$\{\w+@",
-    "-v test": r"\[\[? -v ",
-    "${x:-1: -1}": r"\$\{\w+: -",
-    "coproc": r"\bcoproc\b",
-    "printf -v array, %(time)T": r"printf -v|%\(",
-    "nameref": r"declare -n|local -n",
-    ";& in case": r";&|;;&",
+    "&>>": r"&>",
+    "local -n": r"\blocal\s+-",
+    "%(...)T": r"%-?\d*\(",
+    "${x@Q}": r"\$\{\w+@",
+    ";& and ;;&": r";&",
+    "newer names": r"\bSRANDOM\b|\bcompopt\b",
+    "case in $(...), but for (pattern)": r"\$\([^()]*\bcase\b[^()]*\bin\b[^()]*\)",
 }
 
 
-def test_nothing_newer_than_bash_3_2(home: Home, route: Route) -> None:
-    for script in (
-        render.use_route(route, home.layout, "start it", "FIX"),
-        render.use_anthropic(home.layout, (route,)),
-    ):
-        for name, pattern in NEWER_THAN_BASH_3_2.items():
-            assert not re.search(pattern, script.decode()), name
+def newer_than_bash_3_2(script: str) -> str:
+    """What there is in `script` besides POSIX, `local` and BASH_SOURCE, which bash 3.2 all has."""
+    for what, pattern in NEWER_THAN_BASH_3_2.items():
+        if re.search(pattern, script):
+            return what
+    return shellcheck(script.replace("${BASH_SOURCE[0]:-}", "${0:-}"), "dash")
+
+
+def test_nothing_newer_than_bash_3_2(scripts: list[str]) -> None:
+    for script in scripts:
+        assert newer_than_bash_3_2(script) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "declare -A x",
+        "declare -g x=1",
+        "declare -n x=PATH",
+        "f() { local -n x=PATH; }; f",
+        "f() { local -; set -f; }; f",
+        'echo "${PATH^^}"',
+        'echo "${PATH,,}"',
+        'echo "${PATH@Q}"',
+        'echo "${PATH:0:-1}"',
+        'x=(1); echo "${x[-1]}"',
+        'set -u; x=(); echo "${x[@]}"',
+        "mapfile -t x",
+        "readarray -t x",
+        "ls |& cat",
+        "ls &>> x",
+        "coproc cat",
+        "exec {fd}> x",
+        'printf -v "x[0]" %s 1',
+        "printf '%(%Y)T' -1",
+        "wait -n",
+        "case $PATH in a) ls ;& *) ls ;; esac",
+        "case $PATH in a) ls ;;& *) ls ;; esac",
+        'x="$(case $PATH in a) ls ;; esac)"; echo "$x"',
+        "echo {01..03}",
+        "echo {1..9..3}",
+        "echo $'\\u00e9'",
+        'echo "$EPOCHSECONDS"',
+        'echo "$BASHPID"',
+        'echo "$SRANDOM"',
+        "test -v PATH",
+        "[[ -v PATH ]]",
+        "shopt -s globstar",
+        "shopt -s lastpipe",
+        "read -r -t 0.1 PATH",
+        "read -r -i a PATH",
+        "read -r -N 1 PATH",
+    ],
+)
+def test_what_is_newer_than_bash_3_2_is_found(line: str) -> None:
+    """Each of these fails in bash 3.2.57, or means something else there."""
+    assert newer_than_bash_3_2(f"{line}\n") != ""
 
 
 def test_scripts_hold_no_token(home: Home, route: Route) -> None:

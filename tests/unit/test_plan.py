@@ -133,6 +133,17 @@ def test_a_mac_gets_its_shells_start_up_files(mac: Plan) -> None:
     }
 
 
+def test_fish_gets_functions_where_it_is_used(mac: Plan) -> None:
+    folder = "/Users/anna b/.config/fish"
+    there = {f"for f in '{folder}'": f"700 {folder}"}
+    found = plan(MAC, there, routes={"claude-fable5": ROUTE}, serve=["claude-fable5"])
+    names = {final(name).removeprefix("/Users/anna b/") for name in found.uploads}
+    functions = {".homeport/fish/use-fable5.fish", ".homeport/fish/use-anthropic.fish"}
+    assert {name for name in names if "fish" in name} == {".config/fish/config.fish", *functions}
+    assert ".homeport/fish' $fish_function_path" in found.upload("config.fish").decode()
+    assert not [name for name in mac.uploads if "fish" in name], "nobody uses it there"
+
+
 def test_a_token_is_in_no_command(mac: Plan) -> None:
     assert not [command for command in mac.commands if "geheim" in command]
     holders = {name for name, content in mac.uploads.items() if b"geheim" in content}
