@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import PurePosixPath
 
 from pyinfra import host
@@ -10,14 +11,18 @@ from pyinfra.api import deploy
 
 from .. import claude_code, render
 from ..facts.file import CannotRead, SizeAndTimeFact, read
-from ..facts.host import Machine
+from ..facts.host import REMOTE, Machine
 from ..model import Route
 from ..operations import file, user_files, verify
 from ..operations.file import parents
 from ..serving import start_by_hand
 from ..target import Target, unwritable
 
-DIRECTORIES = ("state", "bin", "routes")
+DIRECTORIES = ("state", "bin", "lib", "routes")
+
+#: Says on the workstation where a `claude` goes, and why; and the command that runs it.
+PROGRAM = REMOTE / "explain.py"
+EXPLAIN = "homeport-explain"
 
 
 def problems(target: Target) -> list[str]:
@@ -51,6 +56,7 @@ def apply(target: Target) -> None:
         content=render.use_anthropic(layout, settings.uses),
         mode="755",
     )
+    _explain(target)
     file.directories(
         name="Directory ~/.claude",
         paths=parents(layout.claude_settings, machine.home),
@@ -110,11 +116,23 @@ def _route(route: Route, target: Target) -> None:
     )
 
 
+def _explain(target: Target) -> None:
+    layout = target.layout
+    program = layout.path("lib", PROGRAM.name)
+    file.write(name=f"Write {PROGRAM.name}", path=program, content=PROGRAM.read_bytes())
+    file.write(
+        name=f"Write {EXPLAIN}",
+        path=f"{layout.bin}/{EXPLAIN}",
+        content=f'#!/bin/sh\nexec {shlex.join([target.python, program])} "$@"\n'.encode(),
+        mode="755",
+    )
+
+
 def _kept(target: Target) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
     layout, uses = target.layout, target.settings.uses
     return {
-        layout.bin: ["use-anthropic.sh", *(route.script for route in uses)],
+        layout.bin: ["use-anthropic.sh", EXPLAIN, *(route.script for route in uses)],
         layout.path("routes"): [
             f"{route.alias}.{kind}" for route in uses for kind in ("json", "token")
         ],
