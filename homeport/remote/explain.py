@@ -336,13 +336,15 @@ def managed(where: Places) -> list[Source]:
 def of_user(directory: Path, shell: Mapping[str, str]) -> list[Source]:
     """The files that are read for a session in `directory`, the strongest first.
 
-    The local ones are those of the git repository's root and of `directory`; the project's is that
-    of `directory` alone. An interactive session takes their variables once the folder is trusted,
-    `claude -p` at once.
+    The local ones are those of the git repository's root, if it is not the home, and of
+    `directory`; the project's is that of `directory` alone. An interactive session takes their
+    variables once the folder is trusted, `claude -p` at once.
     """
+    home = Path(shell.get("HOME") or Path.home())
     above = (directory, *directory.parents)
     root = next((folder for folder in above if (folder / ".git").exists()), directory)
-    home = Path(shell.get("HOME") or Path.home())
+    if root == home.resolve():
+        root = directory
     # Relative to the directory, also where it is empty or starts with "~".
     config = directory / shell.get("CLAUDE_CONFIG_DIR", home / ".claude")
     named = {

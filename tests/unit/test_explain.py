@@ -80,13 +80,13 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def exports(route: Route = GLM, **more: str) -> dict[str, str]:
-    """The shell after `source use-glm.sh`, and without it when HOMEPORT_ROUTE is empty."""
+    """The shell after `source use-glm.sh`."""
     return {**claude_code.environment(route), "HOMEPORT_ROUTE": route.alias, **more}
 
 
 def by_hand(**more: str) -> dict[str, str]:
     """The same variables, and no route's settings that go along."""
-    return exports(**{"HOMEPORT_ROUTE": "", **more})
+    return {**exports(), "HOMEPORT_ROUTE": "", **more}
 
 
 def test_it_knows_every_variable_that_a_route_sets() -> None:
@@ -153,10 +153,19 @@ def test_the_config_directory_moves_the_users_settings(desk: Desk) -> None:
 
 
 def test_local_settings_of_the_repositorys_root_count_and_its_others_do_not(desk: Desk) -> None:
+    (desk.project / ".git").mkdir()
+    desk.write("home/project/.claude/settings.local.json", {"model": "of-root"})
+    desk.write("home/project/.claude/settings.json", {"model": "of-roots-project"})
+    desk.write("home/project/sub/.claude/settings.local.json", {"model": "of-folder"})
+    shell = {"HOME": str(desk.home)}
+    found = [one.settings["model"] for one in explain.of_user(desk.project / "sub", shell)]
+    assert found == ["of-root", "of-folder"]
+
+
+def test_a_repository_that_is_the_home_is_none(desk: Desk) -> None:
     (desk.home / ".git").mkdir()
-    desk.write("home/.claude/settings.local.json", {"model": "of-root"})
-    desk.write("home/project/.claude/settings.local.json", {"model": "of-folder"})
-    assert desk.session().wanted == "of-root"
+    desk.write("home/.claude/settings.local.json", {"model": "of-home"})
+    assert desk.session().wanted == ""
 
 
 def test_preferences_of_a_managed_mac(desk: Desk) -> None:
