@@ -435,9 +435,7 @@ def secret_gets_away(s: Session) -> Iterator[Finding]:
 
 
 def two_credentials(s: Session) -> Iterator[Finding]:
-    key, token, helper = (
-        s.find(name) for name in ("ANTHROPIC_API_KEY", SECRETS[0], "apiKeyHelper")
-    )
+    token, key, helper = map(s.find, (*SECRETS, "apiKeyHelper"))
     if token and not token.value:
         token = None
     if key and token and key.value and not (s.self_hosted and key.value.startswith("sk-ant-")):
@@ -473,7 +471,7 @@ def managed_url(s: Session) -> Iterator[Finding]:
 def beaten_exports(s: Session) -> Iterator[Finding]:
     if s.route in s.routes:
         return
-    for name in ("ANTHROPIC_BASE_URL", *SECRETS, *MODELS):
+    for name in ("ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", *MODELS):
         found = s.find(name)
         if found and found.source.kind in ("local", "project", "user"):
             own = [v for one, v in found.beaten if one.kind == "shell" and v != found.value]
@@ -507,9 +505,10 @@ def model(s: Session) -> Iterator[Finding]:
     allowed = s.find("availableModels")
     if s.restricted and allowed:
         symptom = "availableModels lacks %s" % s.wanted
-        cause = "The client runs %s in its place" % (s.model or "a model of Anthropic's")
+        default = "the same one" if s.model == s.wanted else s.model or "a model of Anthropic's"
+        cause = "The client runs its default in its place, here %s" % default
         fix = "Add %s to availableModels in %s" % (s.wanted, allowed.source.path)
-        yield Finding("error", symptom, cause, fix)
+        yield Finding("warning" if s.model == s.wanted else "error", symptom, cause, fix)
     found = s.find("ANTHROPIC_MODEL") if s.get("ANTHROPIC_MODEL") else s.find("model")
     ours = [str(one.get("ANTHROPIC_MODEL")) for one in s.routes.values()]
     if not s.self_hosted:
@@ -554,7 +553,8 @@ def context(s: Session) -> Iterator[Finding]:
     elif right is not None and told.value != right:
         cause = "%s holds %s tokens" % (s.model, right)
         yield Finding("error", "%s is %s" % (name, told.value), cause, change(told, right))
-    for found in filter(None, map(s.find, (*MODELS, "model"))):
+    others = MODELS if s.get("ANTHROPIC_MODEL") else (*MODELS, "model")
+    for found in filter(None, map(s.find, others)):
         if str(found.value).endswith("[1m]"):
             symptom = "%s is %s" % (found.name, found.value)
             cause = "[1m] makes the client assume 1,000,000 tokens, whatever %s says" % name
@@ -626,7 +626,7 @@ def small_model(s: Session) -> Iterator[Finding]:
 def typos(s: Session) -> Iterator[Finding]:
     for source in s.sources:
         for name in source.settings.get("env", {}):
-            if name in VARIABLES or not re.match("AN?TH|CLAUDE", name):
+            if name in VARIABLES or not re.match("AN|CLAU", name):
                 continue
             # 0.93 keeps apart all names that the client knows (schema of August 2026).
             for meant in difflib.get_close_matches(name, VARIABLES, 1, 0.93):

@@ -180,6 +180,29 @@ def test_it_goes_where_it_is_said_to_go(
     assert model == goes_to["model"] or (goes_to["model"] is None and explain.is_anthropics(model))
 
 
+def test_without_a_token_the_login_goes_to_any_server(loopback: Loopback, tmp_path: Path) -> None:
+    """The login with claude.ai, hence the finding where nothing else is there to log in with."""
+    login = {
+        "accessToken": "sk-ant-oat01-mine",
+        "refreshToken": "sk-ant-ort01-mine",
+        "expiresAt": 4_102_444_800_000,
+        "scopes": ["user:inference"],
+        "subscriptionType": "max",
+    }
+    credentials = tmp_path / "home" / ".claude" / ".credentials.json"
+    credentials.parent.mkdir(parents=True)
+    credentials.write_text(json.dumps({"claudeAiOauth": login}))
+    sources = {"shell": {"env": {"ANTHROPIC_BASE_URL": address("shell")}}}
+    said = json.loads(typed(loopback, tmp_path, sources, program(tmp_path)))
+    assert f"Nothing to log in with at {address('shell')}" in [
+        one["symptom"] for one in said["findings"]
+    ]
+    loopback.logs["shell"].write_text("")
+    typed(loopback, tmp_path, sources, [str(conftest.installed_client()), "-p", "hello"])
+    requests = map(json.loads, loopback.logs["shell"].read_text().splitlines())
+    assert {one["headers"]["authorization"] for one in requests} == {"Bearer sk-ant-oat01-mine"}
+
+
 def program(folder: Path) -> list[str]:
     """homeport-explain, where a deploy puts it."""
     path = folder / "home" / ".homeport" / "lib" / "explain.py"

@@ -296,7 +296,8 @@ MANY = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
         (exports(ANTHROPIC_SMALL_FAST_MODEL="x"), {}, "ANTHROPIC_SMALL_FAST_MODEL is set"),
         (exports(), {USER: '{"a": 1,}'}, "settings.json is not valid JSON: "),
         (exports(), {USER: {"model": 5}}, "settings.json has a wrong type at model"),
-        (exports(), {USER: {"env": {f"{MANY[:-1]}": "1"}}}, f"{MANY[:-1]} looks like a slip"),
+        (exports(), {USER: {"env": {MANY[:-1]: "1"}}}, f"{MANY[:-1]} looks like a slip"),
+        ({"ANTROPIC_BASE_URL": URL}, {}, "ANTROPIC_BASE_URL looks like a slip"),
         (exports(HOMEPORT_ROUTE="claude-old"), {}, "HOMEPORT_ROUTE is claude-old"),
     ],
 )
@@ -323,6 +324,12 @@ def test_what_a_file_of_a_wrong_type_still_says(desk: Desk) -> None:
     assert not desk.session().self_hosted
     desk.write(MANAGED, content)
     assert desk.session().url == "http://corp"
+
+
+def test_what_does_not_count_is_not_found(desk: Desk) -> None:
+    """A model of the user's that the route's beats, login keys outside of managed settings."""
+    desk.write(USER, {"model": "opus[1m]", "forceLoginMethod": "claudeai"})
+    assert desk.symptoms(**exports()) == []
 
 
 def test_errors_stand_before_warnings(desk: Desk) -> None:
