@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,7 +13,7 @@ from pyinfra.api import deploy
 from .. import claude_code, render, shell_line
 from .. import router as routing
 from ..facts.file import CannotRead, DirectoriesFact, SizeAndTimeFact, read
-from ..facts.host import Machine
+from ..facts.host import REMOTE, Machine
 from ..layout import Layout
 from ..model import Route
 from ..operations import client, file, user_files, verify
@@ -22,7 +23,11 @@ from ..serving import start_by_hand, supervisor_python
 from ..target import Target, unwritable
 from ..workstation_settings import WorkstationSettings
 
-DIRECTORIES = ("state", "bin", "client", "routes")
+DIRECTORIES = ("state", "bin", "client", "lib", "routes")
+
+#: Says on the workstation where a `claude` goes, and why; and the command that runs it.
+PROGRAM = REMOTE / "explain.py"
+EXPLAIN = "homeport-explain"
 
 
 def problems(target: Target) -> list[str]:
@@ -64,6 +69,7 @@ def apply(target: Target) -> None:
     )
     if _fish_folder(machine):
         _fish(target)
+    _explain(target)
     file.directories(
         name="Directory ~/.claude",
         paths=parents(layout.claude_settings, machine.home),
@@ -188,6 +194,18 @@ def _router_of(target: Target) -> Router | None:
     return settings.router if settings else None
 
 
+def _explain(target: Target) -> None:
+    layout = target.layout
+    program = layout.path("lib", PROGRAM.name)
+    file.write(name=f"Write {PROGRAM.name}", path=program, content=PROGRAM.read_bytes())
+    file.write(
+        name=f"Write {EXPLAIN}",
+        path=f"{layout.bin}/{EXPLAIN}",
+        content=f'#!/bin/sh\nexec {shlex.join([target.python, program])} "$@"\n'.encode(),
+        mode="755",
+    )
+
+
 def _kept(target: Target) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
     layout, router = target.layout, _router_of(target)
@@ -195,7 +213,7 @@ def _kept(target: Target) -> dict[str, list[str]]:
     installed = ["claude"] if client.ours(target) else []
     functions = ["use-anthropic.fish", *(f"{route.command}.fish" for route in uses)]
     return {
-        layout.bin: ["use-anthropic.sh", *(route.script for route in uses), *installed],
+        layout.bin: ["use-anthropic.sh", EXPLAIN, *(route.script for route in uses), *installed],
         layout.fish: functions if _fish_folder(target.machine) else [],
         layout.path("routes"): [
             f"{route.name}.{kind}"

@@ -40,12 +40,12 @@ def test_a_host_that_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) ->
     desks[1].cut()
     run = lab.deploy(fleet)
     assert run.status == 1
-    assert run.of("desk-1")[0] == "10 changes made"
+    assert run.of("desk-1")[0] == "12 changes made"
     (line,) = run.of("desk-2")
     assert re.match(r"not reached: Could not connect \(.*\). To see why: ssh -i \S+ anna@10", line)
     desks[1].heal()
     run = lab.deploy(fleet)
-    assert (run.of("desk-1")[0], run.of("desk-2")[0]) == ("no changes", "10 changes made")
+    assert (run.of("desk-1")[0], run.of("desk-2")[0]) == ("no changes", "12 changes made")
 
 
 def test_every_host_is_away(lab: Lab, desks: tuple[Host, Host], fleet: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_cable_pulled_out_in_the_middle(
     run = running.wait(90)
     assert time.monotonic() - cut < 2 * transport.DEAD_AFTER
     assert run.status == 1
-    assert run.of("desk-1")[0] == "10 changes made"
+    assert run.of("desk-1")[0] == "12 changes made"
     assert run.of("desk-2")[0] == f"the connection was lost; {end}"
     assert "Traceback" not in run.output
     desks[1].heal()
@@ -99,7 +99,7 @@ def test_a_cable_pulled_out_while_somebody_reads_the_plan(
     running.type("\n")
     run = running.wait(90)
     assert run.status == 1
-    assert run.of("desk-1")[0] == "10 changes made"
+    assert run.of("desk-1")[0] == "12 changes made"
     assert run.of("desk-2")[0] == "the connection was lost; nothing was changed"
     assert "Traceback" not in run.output
 
@@ -110,7 +110,7 @@ def test_the_power_goes_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet:
     desks[1].kill()
     run = running.wait(90)
     assert run.status == 1
-    assert run.of("desk-1")[0] == "10 changes made"
+    assert run.of("desk-1")[0] == "12 changes made"
     desks[1].boot_again()
     assert lab.deploy(fleet).status == 0
     assert leftovers(desks[1]) == []

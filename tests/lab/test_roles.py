@@ -40,7 +40,7 @@ def fleet(lab: Lab) -> Fleet:
 def test_the_first_run_says_what_is_served_where(fleet: Fleet) -> None:
     assert fleet.first.status == 0, fleet.first.output
     assert fleet.first.of("desk") == [
-        "9 changes made",
+        "11 changes made",
         "claude-glm at http://glm-host:8000 is not up: nothing listens there",
     ]
 
@@ -54,6 +54,9 @@ def test_the_workstation_has_its_scripts_and_keeps_its_settings(fleet: Fleet) ->
         assert found.strip() == "/home/anna/.homeport/bin/use-glm.sh"
         said = fleet.desk.run(f"{shell} -i -c 'source use-glm.sh' 2>&1", user="anna", check=False)
         assert "nothing listens at http://glm-host:8000" in said
+        explained = f"{shell} -i -c 'homeport-explain --route claude-glm 2>&1' 2>/dev/null"
+        words = "use-glm.sh typed here goes to http://glm-host:8000 as claude-glm"
+        assert words in fleet.desk.run(explained, user="anna").splitlines()
 
 
 def test_a_second_run_changes_nothing_and_says_so(fleet: Fleet) -> None:
