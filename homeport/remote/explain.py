@@ -80,6 +80,7 @@ KEYS: dict[str, Any] = {
     "forceLoginMethod": str,
     "forceLoginOrgUUID": (str, list),
     "disableAutoMode": str,
+    "modelPicker": dict,
     "permissions.defaultMode": str,
 }
 
@@ -196,7 +197,17 @@ class Session:
 
     @property
     def served(self) -> list[str]:
-        return [str(one.get("ANTHROPIC_MODEL")) for one in self.there]
+        """The models of the routes there; a router's session can pick from several."""
+        found = [str(one.get("ANTHROPIC_MODEL")) for one in self.there]
+        for one in self.there:
+            found += rows_of(one.get("modelPicker"))
+        return list(dict.fromkeys(found))
+
+    @property
+    def passes_login_on(self) -> bool:
+        """Whether a router is there that hands the user's own login to Anthropic alone."""
+        sent = str(self.get("ANTHROPIC_CUSTOM_HEADERS"))
+        return bool(self.there) and sent.lower().startswith("x-homeport-router:")
 
     @property
     def restricted(self) -> bool:
@@ -426,7 +437,7 @@ def other_provider(s: Session) -> Iterator[Finding]:
 
 
 def secret_gets_away(s: Session) -> Iterator[Finding]:
-    if not s.self_hosted:
+    if not s.self_hosted or s.passes_login_on:
         return
     for found in filter(None, map(s.find, SECRETS)):
         if str(found.value).startswith("sk-ant-"):
@@ -534,9 +545,12 @@ def tiers(s: Session) -> Iterator[Finding]:
     bad = [
         name
         for name in MODELS[1:]
-        if not s.get(name)
-        or is_anthropics(s.get(name))
-        or (s.there and bare(s.get(name)) not in s.served)
+        if s.get(name) != "inherit"  # the model of the conversation
+        and (
+            not s.get(name)
+            or is_anthropics(s.get(name))
+            or (s.there and bare(s.get(name)) not in s.served)
+        )
     ]
     if bad:
         symptom = "Background calls ask %s for models that it does not serve" % hidden(s.url)
@@ -687,7 +701,15 @@ def masked(name: str, value: Any) -> str:
         return secret(value)
     if name == "ANTHROPIC_CUSTOM_HEADERS":
         return ", ".join(line.partition(":")[0].strip() + ": …" for line in value.splitlines())
+    if name == "modelPicker":
+        return ", ".join(rows_of(value))
     return hidden(value if isinstance(value, str) else json.dumps(value))
+
+
+def rows_of(picker: Any) -> list[str]:
+    """The models that a modelPicker lists."""
+    rows = (picker or {}).get("options") or []
+    return [str(row.get("model")) for row in rows if isinstance(row, dict)]
 
 
 def secret(value: str) -> str:
@@ -730,7 +752,8 @@ def in_words(said: dict[str, Any], start: str) -> Iterator[str]:
     yield "%s goes to %s\n" % (start, said["goes_to"]["in_words"])
     rows = [("variable", "value", "set by", "beaten")]
     for one in said["variables"]:
-        beaten = ", ".join("%(value)s (%(path)s)" % other for other in one["beaten"])
+        others = [other for other in one["beaten"] if other["value"] != one["value"]]
+        beaten = ", ".join("%(value)s (%(path)s)" % other for other in others)
         rows.append((one["name"], one["value"], one["path"], beaten))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows if said["variables"] else ():
