@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --n
 
 export TRY_PORT
 
-.PHONY: help try untry onboard pin test lab check style lock
+.PHONY: help try untry onboard pin policy test lab check style lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -31,6 +31,9 @@ onboard: $(VENV)/ready ## make this machine a laptop and a workstation, as group
 
 pin: $(VENV)/ready ## look the weights up on the Hub, and write weights.lock.json; MODEL= REVISION=
 	@PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m homeport.pin $(MODEL) $(if $(REVISION),--revision $(REVISION))
+
+policy: $(VENV)/ready ## write managed settings and a profile for Macs; ROUTE=claude-glm
+	@PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m homeport.mdm $(ROUTE)
 
 test: $(VENV)/ready-dev ## run the tests
 	@rm -f $(VENV)/made-by-try

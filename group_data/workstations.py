@@ -85,6 +85,15 @@ router = None
 # such as {"claude-opus-4-8": "claude-glm"}: one that holds 200,000 tokens, as the client assumes.
 model_overrides = {}
 
+# Have every session of every user of the machine go to this route, whatever they set: written into
+# the machine's managed settings, as root. Use-scripts then lead nowhere else. None: not written.
+# For a Mac's device management: make policy ROUTE=claude-glm
+managed_settings = None
+
+# Files for what starts Claude Code by itself, beside each route's own in homeport_dir, to be used
+# as README.md says: "vscode", "agent-sdk".
+extras = []
+
 # Put the use-scripts on the PATH, by one marked line in the shell's start-up files.
 add_to_path = True
 

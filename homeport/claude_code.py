@@ -168,7 +168,10 @@ def _settings(
     """Settings of a session in which any of `routes` can be picked."""
     added: dict[str, Any] = {}
     if guardrails and not all(route.model.aligned for route in routes):
-        denied = [f"Read(/{directory}/**)" for directory in secrets]  # "//" is the root
+        # "//" is the root.
+        denied = [
+            f"Read({'' if folder.startswith('~/') else '/'}{folder}/**)" for folder in secrets
+        ]
         added = merge(guardrails, {"permissions": {"deny": denied}}).document
     aliases = [route.alias for route in routes]
     served = {name: alias for name, alias in overrides.items() if alias in aliases}

@@ -33,11 +33,17 @@ def managed_settings(route: Route, guardrails: dict[str, Any], layout: Layout) -
 
     Everybody can read them, so each user's own token is asked for where homeport put it.
     """
-    settings = route_settings(route, guardrails, ca_path=layout.ca(route))
+    secrets = [_of_home(layout.path(name), layout) for name in ("routes", "service")]
+    settings = route_settings(route, guardrails, secrets, layout.ca(route))
     # A token or key in a shell, or in other settings, would be sent in its place.
     settings["env"] |= {"ANTHROPIC_AUTH_TOKEN": "", "ANTHROPIC_API_KEY": ""}
-    settings["apiKeyHelper"] = f"cat {_of_home(layout.token(route), layout)}"
+    settings["apiKeyHelper"] = f"cat {_in_shell(_of_home(layout.token(route), layout))}"
     return settings
+
+
+def written(settings: dict[str, Any]) -> bytes:
+    """The file with these settings."""
+    return f"{json.dumps(settings, indent=2)}\n".encode()
 
 
 def profile(settings: dict[str, Any]) -> bytes:
@@ -69,8 +75,13 @@ def profile(settings: dict[str, Any]) -> bytes:
 
 
 def _of_home(path: str, layout: Layout) -> str:
-    """`path` in a shell's words, for whichever user."""
+    """`path` for whichever user."""
     home = f"{layout.home}/"
-    if path.startswith(home):
-        return f"~/{shlex.quote(path.removeprefix(home))}"
+    return f"~/{path.removeprefix(home)}" if path.startswith(home) else path
+
+
+def _in_shell(path: str) -> str:
+    """The same as a shell's word."""
+    if path.startswith("~/"):
+        return f"~/{shlex.quote(path[2:])}"
     return shlex.quote(path)

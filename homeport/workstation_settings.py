@@ -11,6 +11,7 @@ from typing import Any
 
 from . import tokens
 from .claude_code import NEUTRAL_SETTINGS, OLDEST_CLIENT
+from .editors import FILES
 from .errors import Kinds, SettingsError, check_keys
 from .model import Endpoint, Route
 from .router import ANTHROPIC_ID, LARGE_CONTEXT, Router
@@ -22,6 +23,8 @@ WORKSTATION_KEYS: dict[str, Kinds] = {
     "guardrails": dict,
     "router": (dict, type(None)),
     "model_overrides": dict,
+    "managed_settings": (str, type(None)),
+    "extras": list,
     "add_to_path": bool,
     "show_answer": bool,
 }
@@ -57,13 +60,16 @@ class WorkstationSettings:
     """`claude_code`: the version that Claude Code is to have at least, None to leave it alone;
     `claude_settings`: what is merged into the user's own; `guardrails`: settings for models that
     are not safety-aligned; `router`: None for none; `model_overrides`: ids of Anthropic's and the
-    aliases that serve them."""
+    aliases that serve them; `managed`: the route of every session on the machine, by its managed
+    settings, None for none; `extras`: those of editors.FILES that are wanted."""
 
     claude_code: tuple[int, ...] | None
     claude_settings: dict[str, Any]
     guardrails: dict[str, Any]
     router: Router | None
     model_overrides: dict[str, str]
+    managed: Route | None
+    extras: tuple[str, ...]
     add_to_path: bool
     show_answer: bool
 
@@ -92,6 +98,8 @@ def of(
             guardrails=_guardrails(values),
             router=_router(name, values.get("router"), uses, serves),
             model_overrides=_overrides(values.get("model_overrides", {}), uses),
+            managed=_managed(values.get("managed_settings"), uses),
+            extras=_extras(values.get("extras", [])),
             add_to_path=values.get("add_to_path", True),
             show_answer=values.get("show_answer", False),
         )
@@ -168,6 +176,27 @@ def _overrides(overrides: dict[str, Any], uses: tuple[Route, ...]) -> dict[str, 
                 f"Known are {', '.join(k for k, v in known.items() if v >= LARGE_CONTEXT)}",
             )
     return overrides
+
+
+def _managed(alias: str | None, uses: tuple[Route, ...]) -> Route | None:
+    if alias is None:
+        return None
+    known = {route.alias: route for route in uses}
+    if alias not in known:
+        raise SettingsError(
+            "managed_settings",
+            alias,
+            "no route in use has this alias",
+            f"Known are {', '.join(known)}",
+        )
+    return known[alias]
+
+
+def _extras(names: list[Any]) -> tuple[str, ...]:
+    for name in names:
+        if name not in FILES:
+            raise SettingsError("extras", name, "there is no such", f"Known are {', '.join(FILES)}")
+    return tuple(names)
 
 
 def _json(values: Mapping[str, Any], key: str, default: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 from .file import Lines
+from .nginx import AS_ROOT
 
 
 class MissingFact(Lines):
@@ -36,6 +37,20 @@ class AccountFact(FactBase[bool]):
         return StringCommand(
             "getent passwd", QuoteString(account), ">/dev/null && echo yes || true"
         )
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+
+class RootFact(FactBase[bool]):
+    """Whether the user may be root without a password."""
+
+    def command(self) -> StringCommand:
+        return StringCommand(f"{AS_ROOT} root true 2>/dev/null && echo yes || true")
 
     def process(self, output: list[str]) -> bool:
         return output == ["yes"]

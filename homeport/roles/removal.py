@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from pyinfra.api import deploy
 
 from ..facts import haproxy
-from ..operations import account, apt, brew, client, file, service, user_files
+from ..operations import account, apt, brew, client, file, policy, service, user_files
 from ..target import Target
 
 START_UP_FILES = (
@@ -21,6 +21,7 @@ def apply(target: Target) -> None:
     layout = target.layout
     start_up = [str(PurePosixPath(target.machine.home, name)) for name in START_UP_FILES]
     service.only(name="Remove the services", target=target, keep=[])
+    policy.absent(name="Take our managed settings away", layout=layout)
     for formula in (brew.FORMULA, haproxy.PACKAGE):
         brew.absent(name=f"Take {formula} away again", layout=layout, formula=formula)
     client.absent(name="Take Claude Code away again", layout=layout)

@@ -10,13 +10,15 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import deploy
 
-from .. import claude_code, render, shell_line
+from .. import claude_code, editors, policy, render, shell_line
 from .. import router as routing
 from ..facts.file import CannotRead, DirectoriesFact, SizeAndTimeFact, read
 from ..facts.host import REMOTE, Machine
+from ..facts.packages import RootFact
 from ..layout import Layout
 from ..model import Route
 from ..operations import client, file, user_files, verify
+from ..operations import policy as root_file
 from ..operations.file import parents
 from ..router import Router
 from ..serving import start_by_hand, supervisor_python
@@ -42,6 +44,7 @@ def problems(target: Target) -> list[str]:
     except CannotRead as error:
         return [str(error)]
     found = [client.problem(target), *unwritable(list(dict.fromkeys(folders)), target)]
+    found.append(_policy_problem(target))
     return [problem for problem in found if problem]
 
 
@@ -70,6 +73,16 @@ def apply(target: Target) -> None:
     if _fish_folder(machine):
         _fish(target)
     _explain(target)
+    if own.managed:
+        document = policy.managed_settings(own.managed, own.guardrails, layout)
+        root_file.present(
+            name="Write the machine's managed settings",
+            path=policy.path(machine.kernel),
+            content=policy.written(document),
+            layout=layout,
+        )
+    else:
+        root_file.absent(name="Have no managed settings of ours", layout=layout)
     file.directories(
         name="Directory ~/.claude",
         paths=parents(layout.claude_settings, machine.home),
@@ -136,7 +149,7 @@ def _route(route: Route, target: Target, own: WorkstationSettings) -> None:
     else:
         start = f"ask whoever runs {route.endpoint.host} to start it"
         on_401 = "Set the route's token_file to the server's token and run the deploy again"
-    _script(route, settings, render.use_route(route, layout, start, on_401), layout)
+    _script(route, settings, render.use_route(route, layout, start, on_401), target)
 
 
 def _router(router: Router, target: Target, own: WorkstationSettings) -> None:
@@ -152,11 +165,19 @@ def _router(router: Router, target: Target, own: WorkstationSettings) -> None:
         claude_code.router_environment(router),
     )
     settings = claude_code.router_settings(router, own.guardrails, tokens, own.model_overrides)
-    _script(route, settings, content, layout)
+    _script(route, settings, content, target)
 
 
-def _script(route: Route, settings: dict[str, Any], content: bytes, layout: Layout) -> None:
-    """The use-script with that content, and the two files that it needs."""
+def _script(route: Route, settings: dict[str, Any], content: bytes, target: Target) -> None:
+    """The use-script with that content, the two files that it needs, and others like them."""
+    layout = target.layout
+    for kind in _extras(target):
+        file.write(
+            name=f"Write {route.name} for {kind}",
+            path=layout.path("routes", f"{route.name}.{editors.FILES[kind]}"),
+            content=editors.content(kind, settings["env"]),
+            mode="600",
+        )
     file.write(
         name=f"Write the token of {route.name} for its clients",
         path=layout.token(route),
@@ -189,6 +210,16 @@ def _fish(target: Target) -> None:
     )
 
 
+def _policy_problem(target: Target) -> str | None:
+    settings = target.settings.workstation
+    if not settings or not settings.managed or host.get_fact(RootFact):
+        return None
+    return (
+        f"{policy.path(target.machine.kernel)} is root's to write, and sudo asks for a password. "
+        "Log in as one who may, or set managed_settings = None"
+    )
+
+
 def _router_of(target: Target) -> Router | None:
     settings = target.settings.workstation
     return settings.router if settings else None
@@ -206,6 +237,11 @@ def _explain(target: Target) -> None:
     )
 
 
+def _extras(target: Target) -> tuple[str, ...]:
+    settings = target.settings.workstation
+    return settings.extras if settings else ()
+
+
 def _kept(target: Target) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
     layout, router = target.layout, _router_of(target)
@@ -218,7 +254,11 @@ def _kept(target: Target) -> dict[str, list[str]]:
         layout.path("routes"): [
             f"{route.name}.{kind}"
             for route in uses
-            for kind in ("json", "token", *(("pem",) if route.endpoint.ca else ()))
+            for kind in (
+                *("json", "token"),
+                *(("pem",) if route.endpoint.ca else ()),
+                *(editors.FILES[one] for one in _extras(target)),
+            )
         ],
     }
 
