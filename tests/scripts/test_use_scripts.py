@@ -18,6 +18,7 @@ import pytest
 from homeport import claude_code, render
 from homeport.model import Endpoint, Route, Token
 
+from .. import certificates
 from .conftest import CLAUDE, Home, Server
 
 #: Prints every variable of the shell that is a user's, with a mark on those that are exported.
@@ -51,6 +52,48 @@ def test_sourced_from_any_directory(shell: str, home: Home, route: Route, server
     expected = claude_code.environment(route)
     assert {name: env_of(done.stdout).get(name) for name in expected} == expected
     assert server.token == "Bearer geheimes-token-123"
+
+
+@pytest.mark.parametrize("by", ["curl", "python3"])
+def test_a_private_ca(
+    shell: str, home: Home, route: Route, server: Server, tmp_path: Path, by: str
+) -> None:
+    ca, context = certificates.authority(tmp_path, "127.0.0.1")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    trusted = replace(route, endpoint=replace(route.endpoint, tls=True, ca=ca))
+    home.install(trusted)
+    path = only_programs(tmp_path / "path", by)
+    path_of_ca = Path(home.layout.ca(trusted) or "")
+    path_of_ca.write_bytes(ca)
+    done = home.run(shell, "use-fable5.sh", path)
+    assert (done.stderr, done.returncode) == ("", 7)
+    assert env_of(done.stdout)["NODE_EXTRA_CA_CERTS"] == str(path_of_ca)
+    home.install(replace(trusted, endpoint=replace(trusted.endpoint, ca=None)))
+    done = home.run(shell, "use-fable5.sh", path)
+    assert done.returncode == 1
+    assert f"the certificate of {trusted.endpoint.url} is not trusted here" in done.stderr
+
+
+def test_aliases_of_the_users_do_not_come_between(shell: str, home: Home, route: Route) -> None:
+    home.install(route)
+    setup = {"bash": "shopt -s expand_aliases", "zsh": ":"}[shell]
+    aliases = "alias cat='cat -n' grep='grep -n' tr='echo' cut='echo' head='echo' printenv='echo'"
+    done = home.run(shell, f"{setup}\n{aliases}\nsource use-fable5.sh; source use-anthropic.sh")
+    assert env_of(done.stdout)["ANTHROPIC_AUTH_TOKEN"] == route.client_token
+    assert done.stderr.startswith("homeport: back to Anthropic")
+
+
+@pytest.mark.parametrize("export", ["", "export NO_PROXY"])
+def test_no_proxy_is_exported_as_before(shell: str, home: Home, route: Route, export: str) -> None:
+    home.install(route)
+    script = f"""{SHOW}
+NO_PROXY=corp.example
+{export or ":"}
+source use-fable5.sh
+source use-anthropic.sh 2>/dev/null
+show"""
+    shown = home.run(shell, script).stdout.splitlines()
+    assert f"NO_PROXY=corp.example{' exported' if export else ''}" in shown
 
 
 def test_each_claude_that_follows_has_the_routes_settings(

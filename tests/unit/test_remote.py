@@ -18,6 +18,8 @@ import pytest
 from homeport.facts.host import AnswerFact, PortOwnerFact
 from homeport.remote import serve_llama
 
+from .. import certificates
+
 EVENTS: list[dict[str, Any]] = [
     {"type": "message_start", "message": {"usage": {"output_tokens": 0}}},
     {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "The capital "}},
@@ -102,6 +104,17 @@ def test_answered(server: Server, tmp_path: Path) -> None:
     assert found["answer"] == "The capital is Paris."
     assert found["tokens"] == 6
     assert server.seen[-1] == "Bearer geheim"
+
+
+def test_a_private_ca(server: Server, tmp_path: Path) -> None:
+    ca, context = certificates.authority(tmp_path, "127.0.0.1")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    (tmp_path / "ca.pem").write_bytes(ca)
+    url = f"https://127.0.0.1:{server.server_port}"
+    found = probe(server.server_port, url=url, ca_path=str(tmp_path / "ca.pem"))
+    assert found["state"] == "answered"
+    found = probe(server.server_port, url=url)
+    assert found["state"] == "certificate" and "issuer certificate" in found["detail"]
 
 
 def test_not_asked(server: Server) -> None:
