@@ -64,11 +64,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def loopback_namespace() -> Iterator[tuple[str, ...]]:
-    """A network namespace with loopback only: the words that run a command in it."""
+def loopback_namespace(name: str = "") -> Iterator[tuple[str, ...]]:
+    """A network namespace with loopback only: the words that run a command in it.
+
+    One process that wants several gives each a `name`.
+    """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         missing("network namespaces need root and iproute2")
-    name = f"homeport-{os.getpid()}"
+    name = f"homeport-{os.getpid()}{name}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)

@@ -158,6 +158,17 @@ class Screen:
         wait_until(lambda: text in self.text or self._client.process.poll() is not None, 60)
         assert text in self.text, self.text[-3000:]
 
+    def settle(self) -> None:
+        """Wait until nothing has been drawn for a while."""
+        drawn = [("", 0)]
+
+        def still() -> bool:
+            before, times = drawn[0]
+            drawn[0] = (self.text, times + 1 if self.text == before else 0)
+            return drawn[0][1] > 20
+
+        wait_until(still)
+
     def enter(self, text: str = "") -> None:
         """Type `text`, and Enter once it is shown."""
         self._client.type(text)
