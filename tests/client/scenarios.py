@@ -86,7 +86,8 @@ def _short(text: str) -> str:
     """One line, without what is different in each run."""
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", " ".join(text.split()))
     text = re.sub(r"\x1b\[[0-9;]*m|\[claude-code:\S+\] \{[^}]*\}", "", text)
-    return text.replace("|", "/").strip()[:160] or "it says nothing"
+    text = text.replace("|", "/").strip() or "it says nothing"
+    return text if len(text) < 100 else f"{text[:100].rpartition(' ')[0]} …"
 
 
 def events(output: str, kind: str) -> list[dict[str, Any]]:
@@ -139,19 +140,16 @@ def leftover_key(bench: Bench) -> str:
 def compacts(bench: Bench) -> str:
     """With a small context, so that it takes seconds; the client is told of it all the same."""
     small = replace(CODER, context=20_480, smallest_context=20_480, max_output=512)
-    words = " ".join(f"word {number}" for number in range(380))
-    said = {"type": "user", "message": {"role": "user", "content": words}}
-    folder = _folder()
-    with servers.llama_cpp(folder, small) as server, bench.real(server) as home:
-        (home.home / "said").write_text(f"{json.dumps(said)}\n" * 9)
+    words = " ".join(f"word {number}" for number in range(380))  # 3,000 tokens
+    with servers.llama_cpp(folder := _folder(), small) as server, bench.real(server) as home:
         options = f'-p --tools "" --input-format stream-json {STREAM}'
-        output = home.ask(f"{bench.source} {options} < said")
-    overflow = re.search(r"\d+ tokens\) exceeds", (folder / "server.log").read_text("latin-1"))
-    if events(output, "compact_boundary") and not overflow:
-        return "yes"
-    (usage,) = [one["modelUsage"] for one in events(output, "result")][:1] or [{}]
-    window = usage.get(server.alias, {}).get("contextWindow", 0)
-    return f"no: takes {window:,} tokens for granted, and the server refuses the rest"
+        output = home.converse(f"{bench.source} {options}", [words] * 8)
+    overflow = "exceeds the available context" in (folder / "server.log").read_text("latin-1")
+    if not overflow:
+        return yes_if(events(output, "compact_boundary"), "it went not far enough to tell")
+    used = [one["modelUsage"].get(server.alias, {}) for one in events(output, "result")]
+    window = max(one.get("contextWindow", 0) for one in used)
+    return f"no: takes {window:,} tokens for granted, and overflows a server that has fewer"
 
 
 # What is wrong is said: by the script, and by a client that was started without it
@@ -169,20 +167,21 @@ def _alone(home: Session) -> str:
     """Whether a client without the script gives up by itself, and what it says."""
     start = f"claude --settings {home.layout.route_settings(home.route)!r} {ASK}"
     done = home.run(start, CLAUDE_CODE_MAX_RETRIES="0")
-    words = f'"{_short(done.stdout + done.stderr)}"'
+    words = f'"{_short(done.stdout)}"'
     if done.returncode == 0:
         return "no: it works"
     client = home.start(f"{start} {STREAM}")
     try:
-        wait_until(lambda: client.process.poll() is not None or _retries(client.output) > 1, 60)
-        gave_up = client.process.poll() is not None
+        wait_until(lambda: client.process.poll() is not None or _retries(client.output), 60)
+        retries = _retries(client.output)
     finally:
         client.kill()
-    return f"yes: {words}" if gave_up else f"no: tries for minutes, then {words}"
+    return f"no: {retries[-1]} tries more, then {words}" if retries else f"yes: {words}"
 
 
-def _retries(output: str) -> int:
-    return output.count('"subtype":"api_retry"')
+def _retries(output: str) -> list[str]:
+    """The number of tries that the client has, each time it tells of one."""
+    return re.findall(r'"subtype":"api_retry".*?"max_retries":(\d+)', output)
 
 
 def wrong_token(bench: Bench) -> str:
@@ -308,28 +307,29 @@ def _prompts(log: Path) -> list[tuple[str, str]]:
 
 
 #: All that a shell hands on, and what it keeps to itself, but for $_.
-SHELL = {
-    "bash": "env | grep -v ^_=; alias; declare -f",
-    "zsh": "env | grep -v ^_=; alias; functions",
-}
+SHELL = {name: f"env | grep -v ^_= | sort; alias; {functions}" for name, functions in
+         (("bash", "declare -f"), ("zsh", "functions"))}  # fmt: skip
 MINE = """
-export ANTHROPIC_API_KEY=sk-ant-mine ANTHROPIC_MODEL='a  "b" $c' NO_PROXY=example.com
+export ANTHROPIC_BASE_URL=@URL ANTHROPIC_AUTH_TOKEN=mine ANTHROPIC_API_KEY=sk-ant-mine
+export ANTHROPIC_MODEL='a  "b" $c' NO_PROXY=example.com
+CLAUDE_CODE_SIMPLE=not-exported
 alias ll='ls -l'
 mine() { echo "$1"; }
 """
 
 
 def and_back(shell: str) -> Scenario:
-    """Nothing is left in the shell, and its next client does not come to our server."""
+    """The shell is as it was, and its next client asks whom it would have asked before."""
 
     def scenario(bench: Bench) -> str:
-        with bench.stubs(CODER) as (home, (ours,)):
+        with bench.stubs(CODER, ELSEWHERE) as (home, logs):
+            mine = MINE.replace("@URL", home.routes[1].endpoint.url)
             there = f"show() {{ {SHELL[shell]}; }}; show > before; source use-fable5.sh -p prompt-1"
             back = "source use-anthropic.sh; show > after; claude -p prompt-2"
-            home.run(f"{MINE}\n{there}; {back}", shell, CLAUDE_CODE_MAX_RETRIES="0")
+            home.run(f"{mine}\n{there}; {back}", shell)
             before, after = ((home.home / name).read_bytes() for name in ("before", "after"))
-            asked = _prompts(ours)
-        if asked != [("claude-fable5", "1")]:
+            asked = [[number for _, number in _prompts(log)] for log in logs]
+        if asked != [["1"], ["2"]]:
             return f"no: {asked}"
         return yes_if(before == after and b"sk-ant-mine" in after, "the shell is not as it was")
 
@@ -337,13 +337,18 @@ def and_back(shell: str) -> Scenario:
 
 
 def picker(bench: Bench) -> str:
-    """What /model lists."""
+    """What /model lists besides its default."""
     with bench.stubs(CODER) as (home, _), session.screen(home, "source use-fable5.sh") as client:
         client.enter("/model")
-        client.wait_for("Amodelofours")
-        client.settle()
-        rows = re.findall(r"\d\.([A-Z]?[a-z-]+\d*)", client.text.partition("Selectmodel")[2])
-    return yes_if(rows == [CODER.alias], f"lists {', '.join(dict.fromkeys(rows))}")
+        client.wait_for("Esctocancel")
+        listed = client.text.partition("Selectmodel")[2]
+    rows = dict(re.findall(r"(\d)\.(Default|[a-z-]+\d?)", listed))
+    names = list(rows.values())
+    if names == ["Default", CODER.alias]:
+        return "yes"
+    if set(names) == {"Default", CODER.alias}:
+        return f"no: lists it {len(names) - 1} times"
+    return f"no: lists {', '.join(dict.fromkeys(names))}"
 
 
 #: Those of which an answer of the server's is a part, and so its engine.

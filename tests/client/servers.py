@@ -46,8 +46,12 @@ def free_port() -> int:
         return port
 
 
+#: Guardrails would ask before the tool that the tiny model calls.
+ALIGNED = replace(CODER, aligned=True)
+
+
 @contextmanager
-def llama_cpp(folder: Path, model: Model = CODER) -> Iterator[Route]:
+def llama_cpp(folder: Path, model: Model = ALIGNED) -> Iterator[Route]:
     """The real llama.cpp with the tiny model, as on a laptop."""
     route = Route(model, Endpoint("localhost", free_port(), TOKEN))
     weights, token = folder / "tiny.gguf", folder / "server.token"
@@ -76,7 +80,7 @@ def vllm_on_cpu(folder: Path) -> Iterator[Route]:
         "VLLM_API_KEY": TOKEN.value,
         **vllm.environment(serving),
     }
-    command = [stack.python(), *vllm.module(), *vllm.command_line(serving, None)]
+    command = [str(stack.python()), *vllm.module(), *vllm.command_line(serving, None)]
     log = folder / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

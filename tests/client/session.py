@@ -76,6 +76,30 @@ class Session:
         log = self.home.parent / f"{self.home.name} output"
         return Running(command, self.home, self.variables(**environment), log, terminal)
 
+    def converse(self, script: str, prompts: list[str]) -> str:
+        """What a client prints that takes each prompt as JSON, when it has answered the last."""
+        client = subprocess.Popen(
+            [*self.enter, "bash", "-c", script],
+            env=self.variables(),
+            cwd=self.home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        output = ""
+        with client:
+            assert client.stdin and client.stdout
+            for prompt in prompts:
+                said = {"type": "user", "message": {"role": "user", "content": prompt}}
+                print(json.dumps(said), file=client.stdin, flush=True)
+                for line in client.stdout:
+                    output += line
+                    if '"type":"result"' in line:
+                        break
+            client.stdin.close()
+        return output
+
     def requests(self) -> list[dict[str, Any]]:
         """Every request for an answer, with path, headers and body."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -157,17 +181,6 @@ class Screen:
     def wait_for(self, text: str) -> None:
         wait_until(lambda: text in self.text or self._client.process.poll() is not None, 60)
         assert text in self.text, self.text[-3000:]
-
-    def settle(self) -> None:
-        """Wait until nothing has been drawn for a while."""
-        drawn = [("", 0)]
-
-        def still() -> bool:
-            before, times = drawn[0]
-            drawn[0] = (self.text, times + 1 if self.text == before else 0)
-            return drawn[0][1] > 20
-
-        wait_until(still)
 
     def enter(self, text: str = "") -> None:
         """Type `text`, and Enter once it is shown."""
