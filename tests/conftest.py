@@ -27,7 +27,14 @@ IN_CI = bool(os.environ.get("CI"))
 
 
 #: The files that take longest, to be started first, so that none is left alone at the end.
-_LONGEST = ("test_gpu_together.py", "test_mirror.py", "test_gpu_host.py", "test_faults.py")
+_LONGEST = (
+    "test_gpu_together.py",
+    "test_mirror.py",
+    "test_gpu_host.py",
+    "test_faults.py",
+    "test_matrix_vllm.py",
+    "test_matrix.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,7 +78,7 @@ def loopback_namespace(name: str = "") -> Iterator[tuple[str, ...]]:
     """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         missing("network namespaces need root and iproute2")
-    name = f"homeport-{os.getpid()}{name}"
+    name = f"homeport-{os.getpid()}-{name}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)

@@ -25,6 +25,7 @@ from homeport import ROOT
 from homeport.model import Route
 
 from ..conftest import client_versions, installed_client, loopback_namespace
+from ..serving import llama, stack
 from . import servers
 from .scenarios import ON_THE_WIRE, SCENARIOS, Bench, Scenario
 
@@ -39,6 +40,7 @@ class Engine:
     """A real server, and what it is measured with."""
 
     title: str
+    install: Callable[[], object]
     serve: Callable[[Path], AbstractContextManager[Route]]
     scenarios: dict[str, Scenario]
     together: bool
@@ -46,13 +48,26 @@ class Engine:
 
 
 ENGINES = {
-    "llama.cpp": Engine("llama.cpp", servers.llama_cpp, SCENARIOS, together=False),
-    "vllm": Engine("vLLM", servers.vllm_on_cpu, ON_THE_WIRE, together=True),
+    "llama.cpp": Engine(
+        f"llama.cpp (xllamacpp {servers.xllamacpp_version()})",
+        llama.installation,
+        servers.llama_cpp,
+        SCENARIOS,
+        together=False,
+    ),
+    "vllm": Engine(
+        f"vLLM {stack.VERSION}",
+        stack.installation,
+        servers.vllm_on_cpu,
+        ON_THE_WIRE,
+        together=True,
+    ),
 }
 
 
 def measured(engine: str) -> Measured:
     """What every version does with `engine`; how many seconds each scenario took is printed."""
+    ENGINES[engine].install()
     versions = client_versions()
     for version in versions:
         installed_client(version)
@@ -106,7 +121,8 @@ def table(found: Measured) -> str:
 
 def written(engine: str) -> Measured:
     """What docs/clients.md says of `engine`."""
-    lines = _part(DOCUMENT.read_text(), engine)[1].strip().splitlines()
+    part = _part(DOCUMENT.read_text(), engine)[1]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
     heads, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in lines)
     return {
         version: {row[0]: row[place] for row in rows}
@@ -124,10 +140,10 @@ def _part(text: str, engine: str) -> tuple[str, str, str]:
 def main() -> None:
     for engine in sys.argv[1:] or list(ENGINES):
         started = time.monotonic()
-        found = table(measured(engine))
-        print(f"{ENGINES[engine].title}, {time.monotonic() - started:.0f} s\n{found}")
+        found = f"With {ENGINES[engine].title}:\n\n{table(measured(engine))}"
+        print(f"{found}{time.monotonic() - started:.0f} s")
         before, _, after = _part(DOCUMENT.read_text(), engine)
-        DOCUMENT.write_text(f"{before}{found}{after}")
+        DOCUMENT.write_text(f"{before}\n{found}\n{after}")
 
 
 if __name__ == "__main__":

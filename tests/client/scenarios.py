@@ -170,12 +170,9 @@ def _alone(home: Session) -> str:
     words = f'"{_short(done.stdout)}"'
     if done.returncode == 0:
         return "no: it works"
-    client = home.start(f"{start} {STREAM}")
-    try:
+    with home.started(f"{start} {STREAM}") as client:
         wait_until(lambda: client.process.poll() is not None or _retries(client.output), 60)
         retries = _retries(client.output)
-    finally:
-        client.kill()
     return f"no: {retries[-1]} tries more, then {words}" if retries else f"yes: {words}"
 
 

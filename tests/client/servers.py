@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from homeport import ROOT
 from homeport.catalog import MODELS
-from homeport.engines import Serving, Version, vllm
+from homeport.engines import Serving, Version, pinned_version, vllm
 from homeport.engines.llama_cpp import LlamaServer
 from homeport.model import Endpoint, Model, Route, Token
 from homeport.recipe import Recipe
@@ -37,6 +38,12 @@ GLM = replace(
         reasoning_parser="glm45",
     ),
 )
+
+
+def xllamacpp_version() -> str:
+    version = pinned_version((ROOT / "requirements-engine.txt").read_text(), "xllamacpp")
+    assert version
+    return str(version)
 
 
 def free_port() -> int:

@@ -70,11 +70,17 @@ class Session:
         """What `script` prints."""
         return self.run(script, **environment).stdout
 
-    def start(self, script: str, terminal: bool = False, **environment: str) -> Running:
-        """Run `script`, and do not wait for it."""
+    @contextmanager
+    def started(self, script: str, terminal: bool = False) -> Iterator[Running]:
+        """`script` while it runs; in the end it is ended."""
         command = [*self.enter, "bash", "-c", script]
         log = self.home.parent / f"{self.home.name} output"
-        return Running(command, self.home, self.variables(**environment), log, terminal)
+        running = Running(command, self.home, self.variables(), log, terminal)
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.kill()
 
     def converse(self, script: str, prompts: list[str]) -> str:
         """What a client prints that takes each prompt as JSON, when it has answered the last."""
@@ -192,10 +198,7 @@ class Screen:
 @contextmanager
 def screen(session: Session, script: str) -> Iterator[Screen]:
     """A terminal in which `script` runs, until it asks for a prompt."""
-    client = session.start(script, terminal=True)
-    try:
+    with session.started(script, terminal=True) as client:
         shown = Screen(client)
         shown.wait_for("❯")  # noqa: RUF001 - the client's prompt
         yield shown
-    finally:
-        client.kill()

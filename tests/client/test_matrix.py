@@ -16,6 +16,7 @@ def measured() -> Measured:
 
 
 def test_every_version_and_every_scenario_is_written_down() -> None:
+    assert matrix.ENGINES["llama.cpp"].title in matrix.DOCUMENT.read_text()
     written = matrix.written("llama.cpp")
     assert list(written) == client_versions()
     assert all(list(cells) == list(SCENARIOS) for cells in written.values())
