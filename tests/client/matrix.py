@@ -102,13 +102,20 @@ def _here(name: str, versions: list[str]) -> Measured:
             bench = Bench(installed_client(version), server)
             for scenario, tried in engine.scenarios.items():
                 started = time.monotonic()
-                found[version][scenario] = tried(bench)
+                found[version][scenario] = _tried(tried, bench)
                 seconds = time.monotonic() - started
                 print(
                     f"{seconds:5.1f} s  {version}  {scenario}: {found[version][scenario]}",
                     file=sys.stderr,
                 )
     return found
+
+
+def _tried(scenario: Scenario, bench: Bench) -> str:
+    try:
+        return scenario(bench)
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return f"no: {str(error).partition(chr(10))[0]}"
 
 
 def table(found: Measured) -> str:

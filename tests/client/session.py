@@ -74,7 +74,7 @@ class Session:
     def started(self, script: str, terminal: bool = False) -> Iterator[Running]:
         """`script` while it runs; in the end it is ended."""
         command = [*self.enter, "bash", "-c", script]
-        log = self.home.parent / f"{self.home.name} output"
+        log = self.home.parent / "shown"
         running = Running(command, self.home, self.variables(), log, terminal)
         try:
             yield running
@@ -125,11 +125,9 @@ class Session:
         )
 
 
-def prepared(
-    folder: Path, client: Path, *routes: Route, name: str = "jörg x", enter: tuple[str, ...] = ()
-) -> Session:
+def prepared(folder: Path, client: Path, *routes: Route, enter: tuple[str, ...] = ()) -> Session:
     """A home in `folder` with these routes; `enter` are the words that run a command beside it."""
-    home = folder / name
+    home = folder / "jörg x"
     layout = Layout.under(str(home), "~/.homeport")
     for part in ("bin", "routes"):
         Path(layout.path(part)).mkdir(parents=True)
@@ -140,7 +138,7 @@ def prepared(
         write(layout.token(route), f"{route.client_token}\n".encode())
         write(layout.route_settings(route), settings.encode())
     write(f"{layout.bin}/use-anthropic.sh", render.use_anthropic(layout, routes))
-    log = folder / f"{name} log"
+    log = folder / "asked"
     log.touch()
     return Session(home, layout, routes, enter, log, client)
 
