@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --n
 
 export TRY_PORT
 
-.PHONY: help try untry onboard pin policy test lab check style lock
+.PHONY: help try untry onboard pin policy test matrix lab check style lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,6 +38,10 @@ policy: $(VENV)/ready ## write managed settings and a profile for Macs; ROUTE=cl
 test: $(VENV)/ready-dev ## run the tests
 	@rm -f $(VENV)/made-by-try
 	@$(VENV)/bin/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
+
+matrix: $(VENV)/ready-dev ## measure the pinned versions of Claude Code (root), and write docs/clients.md
+	@rm -f $(VENV)/made-by-try
+	@$(VENV)/bin/python -m tests.client.matrix
 
 lab: $(VENV)/ready-dev ## boot real hosts to play with (root, Debian); HOSTS="gpu laptop mac"
 	@rm -f $(VENV)/made-by-try

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import socket
@@ -25,7 +27,14 @@ IN_CI = bool(os.environ.get("CI"))
 
 
 #: The files that take longest, to be started first, so that none is left alone at the end.
-_LONGEST = ("test_gpu_together.py", "test_mirror.py", "test_gpu_host.py", "test_faults.py")
+_LONGEST = (
+    "test_gpu_together.py",
+    "test_mirror.py",
+    "test_gpu_host.py",
+    "test_faults.py",
+    "test_matrix_vllm.py",
+    "test_matrix.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,11 +71,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def loopback_namespace() -> Iterator[tuple[str, ...]]:
-    """A network namespace with loopback only: the words that run a command in it."""
+def loopback_namespace(name: str = "") -> Iterator[tuple[str, ...]]:
+    """A network namespace with loopback only: the words that run a command in it.
+
+    One process that wants several gives each a `name`.
+    """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         missing("network namespaces need root and iproute2")
-    name = f"homeport-{os.getpid()}"
+    name = f"homeport-{os.getpid()}-{name}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
@@ -75,11 +87,28 @@ def loopback_namespace() -> Iterator[tuple[str, ...]]:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-def installed_client() -> Path:
-    """The pinned Claude Code, from tests/client/package-lock.json."""
-    claude = CLIENT / "node_modules" / ".bin" / "claude"
-    if not claude.exists():
-        if shutil.which("npm") is None:
-            missing("npm is not installed")
-        subprocess.run(["npm", "ci", "--silent"], cwd=CLIENT, check=True, timeout=300)
+def client_versions() -> list[str]:
+    """The versions of Claude Code in tests/client/package.json, the newest first."""
+    pinned = json.loads((CLIENT / "package.json").read_text())["dependencies"]
+    return [name.removeprefix("claude-") for name in pinned]
+
+
+def installed_client(version: str | None = None) -> Path:
+    """Claude Code of that version, or the newest, from tests/client/package-lock.json.
+
+    The program is called `claude`, and is alone in its folder.
+    """
+    version = version or client_versions()[0]
+    modules = CLIENT / "node_modules"
+    program = modules / f"claude-{version}" / "bin" / "claude.exe"  # so called on Linux, too
+    claude = modules / ".homeport" / version / "claude"
+    with (CLIENT / "package.json").open() as installing:
+        fcntl.flock(installing, fcntl.LOCK_EX)
+        if not program.exists():
+            if shutil.which("npm") is None:
+                missing("npm is not installed")
+            subprocess.run(["npm", "ci", "--silent"], cwd=CLIENT, check=True, timeout=600)
+        if not claude.is_symlink():
+            claude.parent.mkdir(parents=True, exist_ok=True)
+            claude.symlink_to(program)
     return claude

@@ -1,8 +1,9 @@
 """A server that answers one fixed text as an Anthropic stream, and logs each request as JSON.
 
-usage: stub_server.py PORT ALIAS LOG [CALLS]. CALLS is a file with a list of tool calls, such as
-{"name": "Bash", "input": {...}}, which are made before the text, one a turn. Strict: a path that no
-server of ours has is logged and 404.
+usage: stub_server.py PORT ALIAS LOG CALLS [STATUS]. CALLS is a file with a list of tool calls, such
+as {"name": "Bash", "input": {...}}, which are made before the text, one a turn. With a STATUS other
+than 200 it answers everything with that, as a server that loads. Strict: a path that no server of
+ours has is logged and 404. It prints a line once it answers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ALIAS, LOG = sys.argv[2], Path(sys.argv[3])
-CALLS: list[dict[str, Any]] = json.loads(Path(sys.argv[4]).read_text()) if sys.argv[4:] else []
+CALLS: list[dict[str, Any]] = json.loads(Path(sys.argv[4]).read_text())
+STATUS = int(sys.argv[5]) if sys.argv[5:] else 200
 
 
 def next_block(body: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.log(None)
         known = self.path.split("?")[0] == "/v1/models"
-        self.answer(200 if known else 404, json.dumps({"data": [{"id": ALIAS}]}))
+        self.answer(STATUS if known else 404, json.dumps({"data": [{"id": ALIAS}]}))
 
     do_HEAD = do_GET
 
@@ -70,6 +72,9 @@ class Handler(BaseHTTPRequestHandler):
         self.log(body)
         if self.path.split("?")[0] != "/v1/messages":
             self.answer(404, "{}")
+            return
+        if STATUS != 200:
+            self.answer(STATUS, json.dumps({"error": {"message": "Loading model"}}))
             return
         found = events(ALIAS, next_block(body))
         stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in found)
@@ -94,4 +99,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    print("it answers", flush=True)
+    server.serve_forever()

@@ -41,7 +41,7 @@ def serving(server: LlamaServer, log: Path) -> Iterator[None]:
         )
     try:
         url = server.route.endpoint.url
-        wait_until(lambda: process.poll() is not None or _is_ready(url), 60)
+        wait_until(lambda: process.poll() is not None or is_ready(url), 60)
         assert process.poll() is None, log.read_text(errors="replace")
         yield
     finally:
@@ -49,7 +49,7 @@ def serving(server: LlamaServer, log: Path) -> Iterator[None]:
         process.wait(20)
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{url}/health", timeout=10):
