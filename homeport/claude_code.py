@@ -178,7 +178,8 @@ def _settings(
     return {
         **merge(added, NEUTRAL_SETTINGS).document,
         "env": variables,
-        # One in the user's settings would be asked for a key, and that sent beside the token.
+        # One in the user's settings would be asked for a key, and that sent beside the token. Empty
+        # turns it off (2.1.330), though the published schema wants some text.
         "apiKeyHelper": "",
         **({"modelOverrides": served} if served else {}),
         # Only names that this endpoint serves: llama.cpp answers any other name without a word.

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 #: What a workstation may ask for, and how the files are called after the route's name.
-FILES = {"vscode": "vscode.json", "agent-sdk": "env"}
+FILES = {"vscode": "vscode.jsonc", "agent-sdk": "env"}
 
 
 def content(kind: str, variables: Mapping[str, str]) -> bytes:

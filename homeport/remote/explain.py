@@ -457,7 +457,9 @@ def two_credentials(s: Session) -> Iterator[Finding]:
     if key and token and key.value and not (s.self_hosted and key.value.startswith("sk-ant-")):
         cause = "The client sends both, and asks about the key first, with No as the default"
         yield Finding("warning", "ANTHROPIC_API_KEY beside a token", cause, key.remove)
-    if helper and helper.value and (token or s.self_hosted):
+    # A policy of homeport's asks for the route's own token.
+    policy = helper and re.search(r"^cat .*routes/[^/]+\.token'?$", str(helper.value))
+    if helper and helper.value and (token or s.self_hosted) and not policy:
         cause = "What it prints goes to %s as x-api-key as well" % hidden(s.url)
         yield Finding("warning", "apiKeyHelper beside a token", cause, helper.remove)
     if token and not s.self_hosted and not s.provider and not token.value.startswith("sk-ant-"):

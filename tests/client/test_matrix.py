@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from homeport import claude_code
+
 from ..conftest import client_versions
 from . import matrix
 from .matrix import Measured
@@ -29,3 +31,13 @@ def test_what_is_written_is_what_is_measured(
 ) -> None:
     """Where this fails, look at what changed, and then: make matrix."""
     assert measured[version][scenario] == matrix.written("llama.cpp")[version][scenario]
+
+
+def test_a_deploy_refuses_what_the_page_says() -> None:
+    oldest = ".".join(map(str, claude_code.OLDEST_CLIENT))
+    assert f"**A client has to be {oldest} or newer**" in matrix.DOCUMENT.read_text()
+    compacts = {
+        version: cells["compacts before the server overflows"] == "yes"
+        for version, cells in matrix.written("llama.cpp").items()
+    }
+    assert compacts == {one: one >= oldest for one in client_versions()}

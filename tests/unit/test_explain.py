@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from homeport import claude_code
+from homeport import claude_code, policy
 from homeport.catalog import MODELS
+from homeport.layout import Layout
 from homeport.model import Endpoint, Route, Token
 from homeport.remote import explain
+from homeport.router import Router
 
 GLM = Route(MODELS["glm-5.2-fp8"], Endpoint("glm-host", 8000, Token("a-token-of-glm-0001")))
 LAPTOP = Route(MODELS["gemma-4-12b-coder"], Endpoint("localhost", 18080))
@@ -87,6 +89,18 @@ def exports(route: Route = GLM, **more: str) -> dict[str, str]:
 def by_hand(**more: str) -> dict[str, str]:
     """The same variables, and no route's settings that go along."""
     return {**exports(), "HOMEPORT_ROUTE": "", **more}
+
+
+def test_a_router_and_a_policy_of_homeports_are_in_order(desk: Desk) -> None:
+    token = Token("the-routers")
+    router = Router(Endpoint("localhost", 18090, token), (GLM, LAPTOP), ("claude-opus-5-5",))
+    desk.write("home/.homeport/routes/router.json", claude_code.router_settings(router, {}))
+    assert desk.symptoms("router") == []
+    assert desk.symptoms("router", ANTHROPIC_API_KEY=KEY) == [], "it goes to Anthropic alone"
+    policed = policy.managed_settings(GLM, {}, Layout.under(str(desk.home), "~/.homeport"))
+    desk.write("managed/managed-settings.json", policed)
+    assert desk.symptoms() == desk.symptoms("claude-glm") == []
+    assert desk.symptoms("router") == ["The base URL is managed on this machine"]
 
 
 def test_it_knows_every_variable_that_a_route_sets() -> None:

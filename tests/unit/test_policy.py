@@ -70,7 +70,7 @@ def test_a_workstation_gets_files_for_editors(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("T", "geheim")
     found = plan(MAC, claude_code=None, extras=["vscode", "agent-sdk"], **DATA)
     settings = json.loads(found.upload(r"routes/claude-glm\.json"))
-    vscode = json.loads(found.upload(r"routes/claude-glm\.vscode\.json"))
+    vscode = json.loads(found.upload(r"routes/claude-glm\.vscode\.jsonc"))
     variables = {one["name"]: one["value"] for one in vscode["claudeCode.environmentVariables"]}
     lines = found.upload(r"routes/claude-glm\.env").decode().splitlines()
     assert settings["env"] == variables == dict(line.split("=", 1) for line in lines)
