@@ -49,6 +49,7 @@ SECRETS = ("token-of-glm", "token-of-router", "token-of-mixed", "of-away", "sk-a
 
 #: What a user proves itself to Anthropic with, and the header that has it on the wire.
 LOGINS = {
+    "/login": ("authorization", "Bearer sk-ant-mine"),
     "CLAUDE_CODE_OAUTH_TOKEN": ("authorization", "Bearer sk-ant-mine"),
     "ANTHROPIC_API_KEY": ("x-api-key", "sk-ant-mine"),
 }
@@ -381,10 +382,34 @@ def test_each_model_has_its_own_window(stage: Stage, alias: str, window: str) ->
     assert re.search(rf"\*\*Tokens:\*\* [0-9.]+k / {re.escape(window)} ", shown), shown
 
 
-@pytest.mark.parametrize("variable", LOGINS)
-def test_the_users_own_login_goes_to_anthropic_alone(stage: Stage, variable: str) -> None:
-    name, value = LOGINS[variable]
-    login = {variable: "sk-ant-mine"}
+def log_in(stage: Stage, kind: str) -> dict[str, str]:
+    """What /login leaves in the home of the user; or the variable that does the same."""
+    if kind != "/login":
+        return {kind: "sk-ant-mine"}
+    folder = Path(stage.layout(MIXED).home) / ".claude"
+    folder.mkdir()
+    scopes = ["user:inference", "user:profile"]
+    oauth = {"accessToken": "sk-ant-mine", "refreshToken": "x", "expiresAt": 4_000_000_000_000}
+    oauth |= {"scopes": scopes, "subscriptionType": "max"}
+    (folder / ".credentials.json").write_text(json.dumps({"claudeAiOauth": oauth}))
+    return {}
+
+
+def test_an_id_that_is_pinned_elsewhere_is_served_by_an_alias(stage: Stage) -> None:
+    settings = claude_code.router_settings(OWN, {}, overrides={"claude-opus-4-8": "claude-glm"})
+    path = Path(stage.layout(OWN).route_settings(OWN.route))
+    before = path.read_text()
+    path.write_text(json.dumps(settings))
+    said = stage.sh("use-router.sh -p hello --model claude-opus-4-8")
+    path.write_text(before)
+    assert "stub says hello" in said
+    assert stage.models() == {"claude-glm": {"claude-glm"}}
+
+
+@pytest.mark.parametrize("kind", LOGINS)
+def test_the_users_own_login_goes_to_anthropic_alone(stage: Stage, kind: str) -> None:
+    name, value = LOGINS[kind]
+    login = log_in(stage, kind)
     for model in (OPUS, "claude-glm", "claude-fable5"):
         assert "stub says hello" in stage.sh(f"use-router.sh -p hi --model {model}", MIXED, **login)
     assert stage.models() == {
