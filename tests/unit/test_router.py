@@ -92,6 +92,14 @@ def a_router(*routes: Route, anthropic: tuple[str, ...] = ()) -> Router:
             "holds 200,000 tokens, as the client assumes. Known are claude-glm.",
         ),
         (
+            {
+                "router": {"port": 1, "anthropic": ["claude-opus-5-5"]},
+                "model_overrides": {"claude-opus-5-5": "claude-glm"},
+            },
+            "model_overrides['claude-opus-5-5'] is 'claude-glm': whoever picks this model of "
+            "Anthropic's would get that one",
+        ),
+        (
             {"model_overrides": {"opus": "claude-glm"}},
             "model_overrides is 'opus': it is no id of a model of Anthropic's",
         ),
