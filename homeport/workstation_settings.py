@@ -97,7 +97,8 @@ def of(
             show_answer=values.get("show_answer", False),
         )
     except SettingsError as error:
-        raise error.inside(f"{origin(error.field.partition(':')[0])}: ") from None
+        key = re.split(r"[:\[]", error.field)[0]
+        raise error.inside(f"{origin(key)}: ") from None
 
 
 def _version(value: str | None) -> tuple[int, ...] | None:
