@@ -103,12 +103,13 @@ def router(wanted: Router, layout: Layout, kernel: str) -> bytes:
     """HAProxy's configuration, for its start in the folder "service" on a machine with `kernel`."""
     # Homebrew's OpenSSL may have none of its own; macOS has them for its own programs.
     system_ca = "/etc/ssl/cert.pem" if kernel == "Darwin" else "@system-ca"
+    served = (*(route.alias for route in wanted.routes), *wanted.anthropic)
     return _fill(
         "router.haproxy.j2",
         address=f"{wanted.endpoint.address}:{wanted.endpoint.port}",
         routes=wanted.routes,
         anthropic=wanted.anthropic,
-        background=[one for one in claude_code.BACKGROUND_IDS if one not in wanted.anthropic],
+        background=[one for one in claude_code.BACKGROUND_IDS if one not in served],
         secret=PurePosixPath(routing.secret(layout)).name,
         tokens=PurePosixPath(routing.tokens(layout)).name,
         models=_haproxy_string(wanted.models),
@@ -116,7 +117,7 @@ def router(wanted: Router, layout: Layout, kernel: str) -> bytes:
             _error_body(
                 "not_found_error",
                 "the router has no route to %[var(txn.model),json(utf8s)]; it has "
-                + ", ".join((*(route.alias for route in wanted.routes), *wanted.anthropic)),
+                + ", ".join(served),
             )
         ),
         error=lambda kind, message: _haproxy_string(_error_body(kind, message)),

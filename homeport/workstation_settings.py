@@ -92,19 +92,21 @@ def of(
                 "Restore it (git checkout group_data/workstations.py), or write {} to have none",
             )
     try:
+        router = _router(name, values.get("router"), uses, serves)
         return WorkstationSettings(
             claude_code=_version(values.get("claude_code")),
             claude_settings=_json(values, "claude_settings", NEUTRAL_SETTINGS),
             guardrails=_guardrails(values),
-            router=_router(name, values.get("router"), uses, serves),
-            model_overrides=_overrides(values.get("model_overrides", {}), uses),
+            router=router,
+            model_overrides=_overrides(values.get("model_overrides", {}), uses, router),
             managed=_managed(values.get("managed_settings"), uses),
             extras=_extras(values.get("extras", [])),
             add_to_path=values.get("add_to_path", True),
             show_answer=values.get("show_answer", False),
         )
     except SettingsError as error:
-        raise error.inside(f"{origin(error.field.partition(':')[0])}: ") from None
+        key = re.split(r"[:\[]", error.field)[0]
+        raise error.inside(f"{origin(key)}: ") from None
 
 
 def _version(value: str | None) -> tuple[int, ...] | None:
@@ -161,7 +163,9 @@ def _router(
         raise error.inside("router: ") from None
 
 
-def _overrides(overrides: dict[str, Any], uses: tuple[Route, ...]) -> dict[str, str]:
+def _overrides(
+    overrides: dict[str, Any], uses: tuple[Route, ...], router: Router | None
+) -> dict[str, str]:
     known = {route.alias: route.model.context for route in uses}
     for name, alias in overrides.items():
         if not isinstance(name, str) or not ANTHROPIC_ID.fullmatch(name) or name in known:
@@ -174,6 +178,13 @@ def _overrides(overrides: dict[str, Any], uses: tuple[Route, ...]) -> dict[str, 
                 alias,
                 f"it is no alias in use that holds {LARGE_CONTEXT:,} tokens, as the client assumes",
                 f"Known are {', '.join(k for k, v in known.items() if v >= LARGE_CONTEXT)}",
+            )
+        if router and name in router.anthropic:
+            raise SettingsError(
+                f"model_overrides[{name!r}]",
+                alias,
+                "whoever picks this model of Anthropic's would get that one",
+                "Leave it out here, or in the router's anthropic",
             )
     return overrides
 

@@ -1,21 +1,25 @@
 """A server that answers one fixed text as an Anthropic stream, and logs each request as JSON.
 
-usage: stub_server.py PORT ALIAS LOG CALLS [STATUS]. CALLS is a file with a list of tool calls, such
-as {"name": "Bash", "input": {...}}, which are made before the text, one a turn. With a STATUS other
-than 200 it answers everything with that, as a server that loads. Strict: a path that no server of
-ours has is logged and 404. It prints a line once it answers.
+usage: stub_server.py PORT ALIAS LOG [CALLS [STATUS [CERTIFICATE]]]. CALLS is a file with a list of
+tool calls, such as {"name": "Bash", "input": {...}}, which are made before the text, one a turn.
+With a STATUS other than 200 it answers everything with that, as a server that loads. With a
+CERTIFICATE, and its key in the same file, it speaks TLS. `X-Stub-Pause: 0.5` has it wait for half a
+second before each event. Strict: a path that no server of ours has is logged and 404. It prints a
+line once it answers.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 ALIAS, LOG = sys.argv[2], Path(sys.argv[3])
-CALLS: list[dict[str, Any]] = json.loads(Path(sys.argv[4]).read_text())
+CALLS: list[dict[str, Any]] = json.loads(Path(sys.argv[4]).read_text()) if sys.argv[4:] else []
 STATUS = int(sys.argv[5]) if sys.argv[5:] else 200
 
 
@@ -60,6 +64,8 @@ def events(model: str, block: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
         self.log(None)
         known = self.path.split("?")[0] == "/v1/models"
@@ -68,17 +74,29 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.log(body)
-        if self.path.split("?")[0] != "/v1/messages":
-            self.answer(404, "{}")
-            return
-        if STATUS != 200:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
+        self.log(body, raw.decode())
+        path = self.path.split("?")[0]
+        if path == "/v1/messages/count_tokens":
+            self.answer(200, '{"input_tokens": 10}')
+        elif path == "/v1/messages" and STATUS != 200:
             self.answer(STATUS, json.dumps({"error": {"message": "Loading model"}}))
-            return
-        found = events(ALIAS, next_block(body))
-        stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in found)
-        self.answer(200, stream, "text/event-stream")
+        elif path == "/v1/messages":
+            self.stream(events(ALIAS, next_block(body)))
+        else:
+            self.answer(404, "{}")
+
+    def stream(self, found: list[dict[str, Any]]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for event in found:
+            time.sleep(float(self.headers.get("X-Stub-Pause", 0)))
+            text = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+        self.wfile.write(b"0\r\n\r\n")
 
     def answer(self, status: int, text: str, kind: str = "application/json") -> None:
         self.send_response(status)
@@ -88,9 +106,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(text.encode())
 
-    def log(self, body: Any) -> None:
+    def log(self, body: Any, raw: str = "") -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        entry = {"path": self.path, "headers": headers, "body": body}
+        entry = {"path": self.path, "headers": headers, "body": body, "raw": raw}
         with LOG.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -100,5 +118,9 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    if sys.argv[6:]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[6])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     print("it answers", flush=True)
     server.serve_forever()

@@ -59,6 +59,14 @@ def offer(root: Path, build: Build = NEW) -> None:
     )
 
 
+def offer_haproxy(root: Path) -> None:
+    """Have `brew install haproxy`, too."""
+    formula = _home(root) / "formulae/haproxy"
+    _write(formula / "version", "3.2.4\n")
+    _write(formula / "depends", "openssl@3\n")
+    _write(formula / "bin/haproxy", (HERE / "haproxy.py").read_text(), 0o755)
+
+
 def install(root: Path, prefix: Path, owner: str, bottle: str | None) -> None:
     """Put Homebrew at `prefix` of a host that has the stand-ins, as `owner`'s; `bottle` is the
     platform's name in the names of its packages, None where everything is built from source."""
