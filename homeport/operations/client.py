@@ -20,13 +20,14 @@ from .file import Commands
 CASK = "claude-code"
 PACKAGE = "@anthropic-ai/claude-code"
 
-# npm may have been told to run no scripts of packages; one of this one puts the program in place.
-# A run that is interrupted leaves a program that does not say its version, and the next one is as
-# the first.
+# Below the prefix that it is told npm looks for the settings of the whole system as well, and those
+# may name the company's registry; so it is told where they are. npm may have been told to run no
+# scripts of packages; one of this one puts the program in place.
 _NPM = """
 PATH="$(dirname "$npm"):$PATH"; export PATH
-"$npm" install --global --no-fund --no-audit --prefix "$prefix" "$package" </dev/null >&2 \\
-  || fail "$failed"
+npm_config_globalconfig=$("$npm" config get globalconfig) && export npm_config_globalconfig
+"$npm" install --global --no-fund --no-audit \\
+  --prefix "$prefix" "$package" </dev/null >&2 || fail "$failed"
 is_new_enough || (cd "$prefix/lib/node_modules/@anthropic-ai/claude-code" && node install.cjs) >&2
 """
 
