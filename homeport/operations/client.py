@@ -21,12 +21,13 @@ CASK = "claude-code"
 PACKAGE = "@anthropic-ai/claude-code"
 
 # Below the prefix that it is told npm looks for the settings of the whole system as well, and those
-# may name the company's registry; so it is told where they are. npm may have been told to run no
+# may name the company's registry; so it is told where they are. The node that there is need not be
+# the one that Claude Code asks for: its program needs none. npm may have been told to run no
 # scripts of packages; one of this one puts the program in place.
 _NPM = """
 PATH="$(dirname "$npm"):$PATH"; export PATH
 npm_config_globalconfig=$("$npm" config get globalconfig) && export npm_config_globalconfig
-"$npm" install --global --no-fund --no-audit \\
+"$npm" install --global --no-fund --no-audit --engine-strict=false --include=optional \\
   --prefix "$prefix" "$package" </dev/null >&2 || fail "$failed"
 is_new_enough || (cd "$prefix/lib/node_modules/@anthropic-ai/claude-code" && node install.cjs) >&2
 """
