@@ -21,11 +21,16 @@ CASK = "claude-code"
 PACKAGE = "@anthropic-ai/claude-code"
 
 # Below the prefix that it is told npm looks for the settings of the whole system as well, and those
-# may name the company's registry; so it is told where they are. The node that there is need not be
-# the one that Claude Code asks for: its program needs none. npm may have been told to run no
-# scripts of packages; one of this one puts the program in place.
+# may name the company's registry; so it is told where they are. A cache that a user does not have
+# goes with what it was for. The node that there is need not be the one that Claude Code asks for:
+# its program needs none. npm may have been told to run no scripts of packages; one of this one puts
+# the program in place.
 _NPM = """
 PATH="$(dirname "$npm"):$PATH"; export PATH
+if [ ! -d "$HOME/.npm" ] && [ -z "$npm_config_cache" ]; then
+  trap 'rm -rf "$cache"' EXIT
+  npm_config_cache=$cache; export npm_config_cache
+fi
 npm_config_globalconfig=$("$npm" config get globalconfig) && export npm_config_globalconfig
 "$npm" install --global --no-fund --no-audit --engine-strict=false --include=optional \\
   --prefix "$prefix" "$package" </dev/null >&2 || fail "$failed"
@@ -134,6 +139,7 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             prefix=change.prefix,
             package=f"{PACKAGE}@{text(version)}",
             npm=target.machine.npm or "",
+            cache=target.layout.path("client", "npm-cache"),
             brew=target.machine.brew or "",
             cask=CASK,
             record=_record(target.layout),
