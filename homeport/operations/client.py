@@ -37,6 +37,9 @@ npm_config_globalconfig=$("$npm" config get globalconfig) && export npm_config_g
 is_new_enough || (cd "$prefix/lib/node_modules/@anthropic-ai/claude-code" && node install.cjs) >&2
 """
 
+# What an interrupted run left is in npm's way.
+_ANEW = 'rm -rf "$prefix"\n'
+
 _CASK = """
 if ! "$brew" list --cask --versions "$cask" >/dev/null 2>&1; then
   printf '%s\\n' "$brew" > "$record"
@@ -207,7 +210,7 @@ def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> C
         return Change(path, f"{brew.SURROUNDINGS}{_CASK}", f"brew install --cask {CASK}")
     if found is None and machine.npm:
         prefix = directory(target, version)
-        return Change(f"{prefix}/bin/claude", _NPM, by_npm, prefix)
+        return Change(f"{prefix}/bin/claude", f"{_ANEW}{_NPM}", by_npm, prefix)
     if found is None or found.kind is Kind.OTHER:
         native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
         return Change("", None, native)
