@@ -204,7 +204,7 @@ def text(version: tuple[int, ...]) -> str:
 def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> Change:
     """How Claude Code gets to `version` here, by what installed it."""
     machine, package = target.machine, f"{PACKAGE}@{text(version)}"
-    by_npm = f"npm install --global {package}"
+    by_npm = f"npm install --global --prefix ~/.local {package}"
     if found is None and _by_brew(target):
         path = f"{(machine.brew or '').removesuffix('/brew')}/claude"
         return Change(path, f"{brew.SURROUNDINGS}{_CASK}", f"brew install --cask {CASK}")
