@@ -102,8 +102,9 @@ def problem(target: Target) -> str | None:
     found, settings = own(target), target.settings.workstation
     if found is None or not found.version or found.version >= claude_code.OLDEST_CLIENT:
         return None
-    change = _change(found, target, claude_code.OLDEST_CLIENT)
-    if settings and settings.claude_code and change.script:
+    wanted = settings.claude_code if settings else None
+    change = _change(found, target, wanted or claude_code.OLDEST_CLIENT)
+    if wanted and change.script:
         return None
     return (
         f"{found.path} is Claude Code {text(found.version)}, which takes no notice of how many "
