@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import claude_code, report
-from ..facts.client import Client, ClientFact, Kind
+from ..facts.client import CaskOutdatedFact, Client, ClientFact, Kind
 from ..facts.engine import TextFact
 from ..facts.file import EntriesFact
 from ..layout import Layout
@@ -17,7 +17,8 @@ from ..target import Target
 from . import brew
 from .file import Commands
 
-CASK = "claude-code"
+#: The cask of the newest version; "claude-code" is a week behind it, or more.
+CASK = "claude-code@latest"
 PACKAGE = "@anthropic-ai/claude-code"
 
 # Below the prefix that it is told npm looks for the settings of the whole system as well, and those
@@ -40,12 +41,19 @@ is_new_enough || (cd "$prefix/lib/node_modules/@anthropic-ai/claude-code" && nod
 # What an interrupted run left is in npm's way.
 _ANEW = 'rm -rf "$prefix"\n'
 
+# A cask that has no newer version yet does, where Claude Code is not too old for the routes.
 _CASK = """
 if ! "$brew" list --cask --versions "$cask" >/dev/null 2>&1; then
   printf '%s\\n' "$brew" > "$record"
   "$brew" install --cask "$cask" </dev/null || { rm -f "$record"; fail "$failed"; }
 fi
 is_new_enough || "$brew" upgrade --cask "$cask" </dev/null || fail "$failed"
+wanted=$oldest
+"""
+
+_UPGRADE_CASK = """
+"$brew" upgrade --cask "$cask" </dev/null || fail "$failed"
+wanted=$oldest
 """
 
 _NATIVE = """
@@ -64,12 +72,13 @@ is_new_enough() {
 @dataclass(frozen=True)
 class Change:
     """What brings Claude Code to a version: a shell's `script` for the one at `program`, None where
-    the user may not, and what a person types instead."""
+    the user may not, and what a person types instead; npm's `prefix`, or Homebrew's `cask`."""
 
     program: str
     script: str | None
     by_hand: str
     prefix: str = ""
+    cask: str = CASK
 
 
 def own(target: Target) -> Client | None:
@@ -125,6 +134,14 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             )
         host.noop(f"{found.path} is Claude Code {text(found.version)}")
         return
+    if found and _newest_of_homebrew(found, target):
+        report.say(
+            host,
+            f"{found.path} is Claude Code {text(found.version)}, and Homebrew has no newer "
+            f"{found.cask}; this fleet is tested with {text(version)}",
+        )
+        host.noop(f"Homebrew has no newer than {text(found.version)}")
+        return
     change = _change(found, target, version)
     if change.script is None:
         there = f"is {text(found.version) or 'broken'}" if found else "is not installed"
@@ -145,11 +162,12 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             npm=target.machine.npm or "",
             cache=target.layout.path("client", "npm-cache"),
             brew=target.machine.brew or "",
-            cask=CASK,
+            cask=change.cask,
+            oldest=text(claude_code.OLDEST_CLIENT),
             record=_record(target.layout),
             failed=f"homeport: Claude Code could not be installed, see the lines above. Type: "
             f"{change.by_hand}",
-            too_old=f"homeport: {change.program} is still older than {text(version)}. Type: "
+            too_old=f"homeport: {change.program} is still older than it has to be. Type: "
             f"{change.by_hand}",
         ),
         _CHECK,
@@ -216,8 +234,14 @@ def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> C
         native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
         return Change("", None, native)
     if found.kind is Kind.CASK:
-        script = f"{brew.SURROUNDINGS}{_CASK}" if machine.brew_is_ours else None
-        return Change(found.path, script, f"brew upgrade --cask {CASK}")
+        newest = f"brew uninstall --cask {found.cask} && brew install --cask {CASK}"
+        newest = "" if found.cask == CASK else f"; or, for the newest: {newest}"
+        if machine.brew_is_ours:
+            script, who = f"{brew.SURROUNDINGS}{_UPGRADE_CASK}", ""
+        else:
+            script, who = None, " (as the user whose Homebrew it is)"
+        typed = f"brew upgrade --cask {found.cask}{who}{newest}"
+        return Change(found.path, script, typed, cask=found.cask)
     if found.kind is Kind.NATIVE:
         return Change(found.path, _NATIVE, f"claude install {text(version)}")
     typed = f"npm install --global --prefix {quote(found.prefix)} {package}"
@@ -231,6 +255,16 @@ def _by_brew(target: Target) -> bool:
     """Whether Homebrew installs it: on a Mac, by whom it belongs to."""
     machine = target.machine
     return machine.kernel == "Darwin" and machine.brew_is_ours and machine.user != "root"
+
+
+def _newest_of_homebrew(found: Client, target: Target) -> bool:
+    """Whether it is new enough for the routes, and Homebrew has no newer."""
+    machine = target.machine
+    if found.kind is not Kind.CASK or not machine.brew_is_ours:
+        return False
+    if found.version < claude_code.OLDEST_CLIENT:
+        return False
+    return not host.get_fact(CaskOutdatedFact, brew=machine.brew, cask=found.cask)
 
 
 def _record(layout: Layout) -> str:
