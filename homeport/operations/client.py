@@ -142,17 +142,15 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
         )
         host.noop(f"Homebrew has no newer than {text(found.version)}")
         return
+    if found is None and ours(target) and _is_there(target, version):
+        host.noop(f"Claude Code {text(version)} is there")
+        return
     change = _change(found, target, version)
     if change.script is None:
         there = f"is {text(found.version) or 'broken'}" if found else "is not installed"
         report.say(host, f"Claude Code {there}. Type: {change.by_hand}")
         host.noop(f"it cannot be brought to {text(version)} from here")
         return
-    if found is None:
-        done: Client | None = host.get_fact(ClientFact, path=change.program)
-        if done and done.version >= version:
-            host.noop(f"{change.program} is there")
-            return
     yield StringCommand(
         brew.variables(
             program=change.program,
@@ -213,7 +211,12 @@ def ours(target: Target) -> bool:
     """Whether the user's Claude Code is to be one of homeport's own directory."""
     settings, machine = target.settings.workstation, target.machine
     wanted = settings and settings.claude_code
-    return bool(wanted and machine.npm and not machine.claude and not _by_brew(target))
+    return bool(wanted and not machine.claude and not _by_brew(target))
+
+
+def to_be_had(target: Target, version: tuple[int, ...]) -> bool:
+    """Whether homeport's own can be of that version: npm is there, or was."""
+    return bool(target.machine.npm) or _is_there(target, version)
 
 
 def text(version: tuple[int, ...]) -> str:
@@ -249,6 +252,13 @@ def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> C
     return Change(
         found.path, _NPM if possible else None, typed if possible else f"sudo {typed}", found.prefix
     )
+
+
+def _is_there(target: Target, version: tuple[int, ...]) -> bool:
+    """Whether homeport installed that version, and it works."""
+    path = f"{directory(target, version)}/bin/claude"
+    done: Client | None = host.get_fact(ClientFact, path=path)
+    return bool(done and done.version >= version)
 
 
 def _by_brew(target: Target) -> bool:

@@ -35,16 +35,15 @@ class Desk:
     lab: Lab
     host: Host
 
-    def deploy(self) -> Run:
-        return self.lab.deploy(self._inventory)
+    def deploy(self, version: str = NEW) -> Run:
+        return self.lab.deploy(self._inventory(version))
 
     def remove(self) -> Run:
-        return self.lab.remove(self._inventory)
+        return self.lab.remove(self._inventory(NEW))
 
-    @property
-    def _inventory(self) -> str:
+    def _inventory(self, version: str) -> str:
         name, groups = f"with-{self.host.name}", {"workstations": [self.host]}
-        return str(self.lab.inventory(groups, name=name, routes=CLUSTER, claude_code=NEW))
+        return str(self.lab.inventory(groups, name=name, routes=CLUSTER, claude_code=version))
 
     def sh(self, command: str) -> str:
         return self.lab.login(self.host, "anna", command)
@@ -137,5 +136,6 @@ def test_an_npm_that_only_a_terminal_has_on_its_path(linux: Desk) -> None:
     assert linux.sh("bash -i -c 'claude --version' 2>/dev/null") == f"{NEW} (Claude Code)"
     assert linux.deploy().of("linux")[0] == "no changes"
     linux.host.run("rm -r /home/anna/.nvm")
-    assert linux.deploy().of("linux")[0] == "no changes", "it needs npm no more"
+    assert linux.deploy().of("linux")[0] == "no changes", "what is there needs npm no more"
+    assert linux.deploy("2.1.331").of("linux")[0] == "no changes", "an old one is better than none"
     assert linux.sh("bash -i -c 'claude --version' 2>/dev/null") == f"{NEW} (Claude Code)"
