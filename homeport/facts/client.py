@@ -11,6 +11,9 @@ from pyinfra.api import FactBase, QuoteString, StringCommand
 #: Where npm's packages are below its prefix.
 _NPM = "/lib/node_modules/@anthropic-ai/claude-code/"
 
+#: Homebrew's of Claude Code: claude-code, and claude-code@latest.
+_CASK = re.compile(r"/Caskroom/(claude-code(?:@[^/]*)?)/")
+
 
 class Kind(StrEnum):
     """What installed a Claude Code, and so upgrades it."""
@@ -24,12 +27,14 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Client:
     """A Claude Code: the path that it is called by, its `version`, empty where it does not run,
-    its `kind`, and npm's `prefix` where it is that. `writable`: the user may replace it."""
+    its `kind`, npm's `prefix` and Homebrew's `cask` where it is one of theirs. `writable`: the
+    user may replace it."""
 
     path: str
     version: tuple[int, ...]
     kind: Kind
     prefix: str
+    cask: str
     writable: bool
 
 
@@ -59,6 +64,7 @@ class ClientFact(FactBase[Client | None]):
             version=tuple(map(int, version.groups())) if version else (),
             kind=_kind(real),
             prefix=real.partition(_NPM)[0],
+            cask=cask[1] if (cask := _CASK.search(real)) else "",
             writable="fixed" not in found,
         )
 
@@ -67,8 +73,26 @@ class ClientFact(FactBase[Client | None]):
         return None
 
 
+class CaskOutdatedFact(FactBase[bool]):
+    """Whether Homebrew has a newer version of the `cask`; it looks for one first."""
+
+    def command(self, brew: str, cask: str) -> StringCommand:
+        path = f"{brew.removesuffix('/brew')}:/usr/bin:/bin:/usr/sbin:/sbin"
+        return StringCommand(
+            "env", QuoteString(f"PATH={path}"), "HOMEBREW_NO_ENV_HINTS=1",
+            QuoteString(brew), "outdated --cask -q", QuoteString(cask), "2>/dev/null || true",
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> bool:
+        return any(output)
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+
 def _kind(real: str) -> Kind:
-    if "/Caskroom/claude-code" in real:
+    if _CASK.search(real):
         return Kind.CASK
     if _NPM in real:
         return Kind.NPM

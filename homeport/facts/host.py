@@ -73,8 +73,13 @@ fi
 [ -n "$brew" ] && [ -w "${{brew%/bin/brew}}/bin" ] && echo brew_is_ours=yes
 for path in "$HOME"/.nvm/versions/node/*/bin {CLIENT_PATH}; do PATH="$path:$PATH"; done
 npm=$(command -v npm) && echo "npm=$npm"
-PATH=$(printf '%s' ":$PATH:" | sed "s|:$own/bin:|:|g")
-claude=$(command -v claude) && echo "claude=$claude"
+# Homeport's own is nobody's, however often the PATH names it.
+IFS=:; set -f
+for path in $PATH; do
+  if [ "$path" != "$own/bin" ] && [ -f "$path/claude" ] && [ -x "$path/claude" ]; then
+    echo "claude=$path/claude"; break
+  fi
+done
 true
 """
 

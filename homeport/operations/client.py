@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import claude_code, report
-from ..facts.client import Client, ClientFact, Kind
+from ..facts.client import CaskOutdatedFact, Client, ClientFact, Kind
 from ..facts.engine import TextFact
 from ..facts.file import EntriesFact
 from ..layout import Layout
@@ -17,25 +17,43 @@ from ..target import Target
 from . import brew
 from .file import Commands
 
-CASK = "claude-code"
+#: The cask of the newest version; "claude-code" is a week behind it, or more.
+CASK = "claude-code@latest"
 PACKAGE = "@anthropic-ai/claude-code"
 
-# npm may have been told to run no scripts of packages; one of this one puts the program in place.
-# A run that is interrupted leaves a program that does not say its version, and the next one is as
-# the first.
+# Below the prefix that it is told npm looks for the settings of the whole system as well, and those
+# may name the company's registry; so it is told where they are. A cache that a user does not have
+# goes with what it was for. The node that there is need not be the one that Claude Code asks for:
+# its program needs none. npm may have been told to run no scripts of packages; one of this one puts
+# the program in place.
 _NPM = """
 PATH="$(dirname "$npm"):$PATH"; export PATH
-"$npm" install --global --no-fund --no-audit --prefix "$prefix" "$package" </dev/null >&2 \\
-  || fail "$failed"
+if [ ! -d "$HOME/.npm" ] && [ -z "$npm_config_cache" ]; then
+  trap 'rm -rf "$cache"' EXIT
+  npm_config_cache=$cache; export npm_config_cache
+fi
+npm_config_globalconfig=$("$npm" config get globalconfig) && export npm_config_globalconfig
+"$npm" install --global --no-fund --no-audit --engine-strict=false --include=optional \\
+  --prefix "$prefix" "$package" </dev/null >&2 || fail "$failed"
 is_new_enough || (cd "$prefix/lib/node_modules/@anthropic-ai/claude-code" && node install.cjs) >&2
 """
 
+# What an interrupted run left is in npm's way.
+_ANEW = 'rm -rf "$prefix"\n'
+
+# A cask that has no newer version yet does, where Claude Code is not too old for the routes.
 _CASK = """
 if ! "$brew" list --cask --versions "$cask" >/dev/null 2>&1; then
   printf '%s\\n' "$brew" > "$record"
   "$brew" install --cask "$cask" </dev/null || { rm -f "$record"; fail "$failed"; }
 fi
 is_new_enough || "$brew" upgrade --cask "$cask" </dev/null || fail "$failed"
+wanted=$oldest
+"""
+
+_UPGRADE_CASK = """
+"$brew" upgrade --cask "$cask" </dev/null || fail "$failed"
+wanted=$oldest
 """
 
 _NATIVE = """
@@ -54,12 +72,13 @@ is_new_enough() {
 @dataclass(frozen=True)
 class Change:
     """What brings Claude Code to a version: a shell's `script` for the one at `program`, None where
-    the user may not, and what a person types instead."""
+    the user may not, and what a person types instead; npm's `prefix`, or Homebrew's `cask`."""
 
     program: str
     script: str | None
     by_hand: str
     prefix: str = ""
+    cask: str = CASK
 
 
 def own(target: Target) -> Client | None:
@@ -92,8 +111,9 @@ def problem(target: Target) -> str | None:
     found, settings = own(target), target.settings.workstation
     if found is None or not found.version or found.version >= claude_code.OLDEST_CLIENT:
         return None
-    change = _change(found, target, claude_code.OLDEST_CLIENT)
-    if settings and settings.claude_code and change.script:
+    wanted = settings.claude_code if settings else None
+    change = _change(found, target, wanted or claude_code.OLDEST_CLIENT)
+    if wanted and change.script:
         return None
     return (
         f"{found.path} is Claude Code {text(found.version)}, which takes no notice of how many "
@@ -114,17 +134,23 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             )
         host.noop(f"{found.path} is Claude Code {text(found.version)}")
         return
+    if found and _newest_of_homebrew(found, target):
+        report.say(
+            host,
+            f"{found.path} is Claude Code {text(found.version)}, and Homebrew has no newer "
+            f"{found.cask}; this fleet is tested with {text(version)}",
+        )
+        host.noop(f"Homebrew has no newer than {text(found.version)}")
+        return
+    if found is None and ours(target) and _is_there(target, version):
+        host.noop(f"Claude Code {text(version)} is there")
+        return
     change = _change(found, target, version)
     if change.script is None:
         there = f"is {text(found.version) or 'broken'}" if found else "is not installed"
         report.say(host, f"Claude Code {there}. Type: {change.by_hand}")
         host.noop(f"it cannot be brought to {text(version)} from here")
         return
-    if found is None:
-        done: Client | None = host.get_fact(ClientFact, path=change.program)
-        if done and done.version >= version:
-            host.noop(f"{change.program} is there")
-            return
     yield StringCommand(
         brew.variables(
             program=change.program,
@@ -132,12 +158,14 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             prefix=change.prefix,
             package=f"{PACKAGE}@{text(version)}",
             npm=target.machine.npm or "",
+            cache=target.layout.path("client", "npm-cache"),
             brew=target.machine.brew or "",
-            cask=CASK,
+            cask=change.cask,
+            oldest=text(claude_code.OLDEST_CLIENT),
             record=_record(target.layout),
             failed=f"homeport: Claude Code could not be installed, see the lines above. Type: "
             f"{change.by_hand}",
-            too_old=f"homeport: {change.program} is still older than {text(version)}. Type: "
+            too_old=f"homeport: {change.program} is still older than it has to be. Type: "
             f"{change.by_hand}",
         ),
         _CHECK,
@@ -183,7 +211,12 @@ def ours(target: Target) -> bool:
     """Whether the user's Claude Code is to be one of homeport's own directory."""
     settings, machine = target.settings.workstation, target.machine
     wanted = settings and settings.claude_code
-    return bool(wanted and machine.npm and not machine.claude and not _by_brew(target))
+    return bool(wanted and not machine.claude and not _by_brew(target))
+
+
+def to_be_had(target: Target, version: tuple[int, ...]) -> bool:
+    """Whether homeport's own can be of that version: npm is there, or was."""
+    return bool(target.machine.npm) or _is_there(target, version)
 
 
 def text(version: tuple[int, ...]) -> str:
@@ -193,19 +226,25 @@ def text(version: tuple[int, ...]) -> str:
 def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> Change:
     """How Claude Code gets to `version` here, by what installed it."""
     machine, package = target.machine, f"{PACKAGE}@{text(version)}"
-    by_npm = f"npm install --global {package}"
+    by_npm = f"npm install --global --prefix ~/.local {package}"
     if found is None and _by_brew(target):
         path = f"{(machine.brew or '').removesuffix('/brew')}/claude"
         return Change(path, f"{brew.SURROUNDINGS}{_CASK}", f"brew install --cask {CASK}")
     if found is None and machine.npm:
         prefix = directory(target, version)
-        return Change(f"{prefix}/bin/claude", _NPM, by_npm, prefix)
+        return Change(f"{prefix}/bin/claude", f"{_ANEW}{_NPM}", by_npm, prefix)
     if found is None or found.kind is Kind.OTHER:
         native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
         return Change("", None, native)
     if found.kind is Kind.CASK:
-        script = f"{brew.SURROUNDINGS}{_CASK}" if machine.brew_is_ours else None
-        return Change(found.path, script, f"brew upgrade --cask {CASK}")
+        newest = f"brew uninstall --cask {found.cask} && brew install --cask {CASK}"
+        newest = "" if found.cask == CASK else f"; or, for the newest: {newest}"
+        if machine.brew_is_ours:
+            script, who = f"{brew.SURROUNDINGS}{_UPGRADE_CASK}", ""
+        else:
+            script, who = None, " (as the user whose Homebrew it is)"
+        typed = f"brew upgrade --cask {found.cask}{who}{newest}"
+        return Change(found.path, script, typed, cask=found.cask)
     if found.kind is Kind.NATIVE:
         return Change(found.path, _NATIVE, f"claude install {text(version)}")
     typed = f"npm install --global --prefix {quote(found.prefix)} {package}"
@@ -215,10 +254,27 @@ def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> C
     )
 
 
+def _is_there(target: Target, version: tuple[int, ...]) -> bool:
+    """Whether homeport installed that version, and it works."""
+    path = f"{directory(target, version)}/bin/claude"
+    done: Client | None = host.get_fact(ClientFact, path=path)
+    return bool(done and done.version >= version)
+
+
 def _by_brew(target: Target) -> bool:
     """Whether Homebrew installs it: on a Mac, by whom it belongs to."""
     machine = target.machine
     return machine.kernel == "Darwin" and machine.brew_is_ours and machine.user != "root"
+
+
+def _newest_of_homebrew(found: Client, target: Target) -> bool:
+    """Whether it is new enough for the routes, and Homebrew has no newer."""
+    machine = target.machine
+    if found.kind is not Kind.CASK or not machine.brew_is_ours:
+        return False
+    if found.version < claude_code.OLDEST_CLIENT:
+        return False
+    return not host.get_fact(CaskOutdatedFact, brew=machine.brew, cask=found.cask)
 
 
 def _record(layout: Layout) -> str:

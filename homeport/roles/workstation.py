@@ -121,6 +121,8 @@ def _client(target: Target, version: tuple[int, ...] | None) -> None:
             name=f"Have Claude Code {client.text(version)}", version=version, target=target
         )
     ours = version if version and client.ours(target) else None
+    if ours and not client.to_be_had(target, ours):
+        return  # an older one is better than none
     if ours:
         file.write(
             name="Write the claude that calls it",

@@ -73,6 +73,20 @@ def test_on_a_mac_homebrew_installs_it() -> None:
     (command,) = changes(plan(MAC, claude_code=WANTED))
     assert '"$brew" install --cask "$cask"' in command
     assert variable(command, "program") == "/opt/homebrew/bin/claude"
+    assert variable(command, "cask") == "claude-code@latest"
+
+
+def test_a_cask_is_upgraded_by_its_own_name_where_homebrew_has_a_newer() -> None:
+    machine = [*MAC, "claude=/u/claude"]
+    known = there(Kind.CASK, "2.1.329")
+    assert changes(plan(machine, known, claude_code=WANTED)) == [], "which is new enough to work"
+    known["outdated"] = ["claude-code"]
+    (command,) = changes(plan(machine, known, claude_code=WANTED))
+    assert variable(command, "cask") == "claude-code"
+    assert '"$brew" install' not in command
+    fixed = [line for line in machine if line != "brew_is_ours=yes"]
+    with pytest.raises(AssertionError, match="whose Homebrew it is"):
+        plan(fixed, there(Kind.CASK, "2.1.1"), claude_code=WANTED)
 
 
 @pytest.mark.parametrize(

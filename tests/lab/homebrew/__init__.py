@@ -67,6 +67,13 @@ def offer_haproxy(root: Path) -> None:
     _write(formula / "bin/haproxy", (HERE / "haproxy.py").read_text(), 0o755)
 
 
+def offer_client(root: Path, version: str, cask: str = "claude-code@latest") -> None:
+    """Have the cask of Claude Code, which only says its version, come with that one."""
+    folder = _home(root) / "casks" / cask
+    _write(folder / "version", f"{version}\n")
+    _write(folder / "bin/claude", f"#!/bin/sh\necho '{version} (Claude Code)'\n", 0o755)
+
+
 def install(root: Path, prefix: Path, owner: str, bottle: str | None) -> None:
     """Put Homebrew at `prefix` of a host that has the stand-ins, as `owner`'s; `bottle` is the
     platform's name in the names of its packages, None where everything is built from source."""
