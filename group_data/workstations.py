@@ -91,7 +91,7 @@ model_overrides = {}
 managed_settings = None
 
 # Files for what starts Claude Code by itself, beside each route's own in homeport_dir, to be used
-# as README.md says: "vscode", "agent-sdk".
+# as README.md says: "vscode", "agent-sdk". A route with guardrails has none.
 extras = []
 
 # Put the use-scripts on the PATH, by one marked line in the shell's start-up files.

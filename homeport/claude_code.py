@@ -62,8 +62,8 @@ def environment(route: Route, ca_path: str | None = None) -> dict[str, str]:
         # Else the picker's "Default" is the alias with [1m], which overrides the context above.
         "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
         # To the first byte, and between two; that a server is down is said after 5 seconds.
-        "API_TIMEOUT_MS": _PATIENCE,
-        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": _PATIENCE,
+        "API_TIMEOUT_MS": PATIENCE,
+        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": PATIENCE,
         "CLAUDE_CODE_MAX_RETRIES": "3",
         **NEUTRAL_SETTINGS["env"],
     }
@@ -80,7 +80,7 @@ def environment(route: Route, ca_path: str | None = None) -> dict[str, str]:
 
 #: Milliseconds. The first token of a long prompt may take ten minutes; the client gives up after
 #: five by itself, and takes no more than thirty (2.1.330).
-_PATIENCE = "1800000"
+PATIENCE = "1800000"
 
 #: Those with a secret in them.
 SECRETS = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS")
@@ -115,8 +115,9 @@ def router_environment(router: Router) -> dict[str, str]:
     variables["CLAUDE_CODE_SUBAGENT_MODEL"] = "inherit"
     if router.anthropic and router.endpoint.token:
         # The user's own login goes on to Anthropic, and is replaced for any other model.
-        for name in ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"):
-            del variables[name]
+        # A token of the shell's would take its place, and go there too.
+        variables["ANTHROPIC_AUTH_TOKEN"] = ""
+        del variables["ANTHROPIC_API_KEY"]
         variables["ANTHROPIC_CUSTOM_HEADERS"] = f"{HEADER}: {router.endpoint.token.value}"
     return variables
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 #: What a workstation may ask for, and how the files are called after the route's name.
 FILES = {"vscode": "vscode.jsonc", "agent-sdk": "env"}
@@ -17,10 +18,11 @@ def content(kind: str, variables: Mapping[str, str]) -> bytes:
     """The file of that kind with a route's `variables`. Holds its token: mode 0600."""
     if kind == "agent-sdk":
         return "".join(f"{name}={value}\n" for name, value in variables.items()).encode()
-    settings = {
+    settings: dict[str, Any] = {
         "claudeCode.environmentVariables": [
             {"name": name, "value": value} for name, value in variables.items()
         ],
-        "claudeCode.disableLoginPrompt": True,
     }
+    if variables.get("ANTHROPIC_AUTH_TOKEN"):
+        settings["claudeCode.disableLoginPrompt"] = True
     return f"{json.dumps(settings, indent=2)}\n".encode()

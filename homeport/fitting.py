@@ -10,6 +10,7 @@ from .memory import Choice, Memory
 from .model import Route
 from .settings import HostSettings
 from .weights import HubWeights
+from .workstation_settings import WorkstationSettings
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,26 @@ def fitted(settings: HostSettings, memories: tuple[Memory, ...]) -> Fitted:
     return Fitted(
         settings=replace(
             settings,
+            workstation=_of_workstation(settings.workstation, serves),
             serves=tuple(found for found in serves.values() if found),
             uses=tuple(found for route in settings.uses if (found := serves.get(route, route))),
         ),
         choices=choices,
         too_large=tuple(too_large),
     )
+
+
+def _of_workstation(
+    settings: WorkstationSettings | None, serves: Mapping[Route, Route | None]
+) -> WorkstationSettings | None:
+    """The same for what leads to these routes in other ways."""
+    if settings is None:
+        return None
+    router, managed = settings.router, settings.managed
+    if router:
+        routes = tuple(found for one in router.routes if (found := serves.get(one, one)))
+        router = replace(router, routes=routes) if routes else None
+    return replace(settings, router=router, managed=managed and serves.get(managed, managed))
 
 
 def _resolved(route: Route, weights: HubWeights, choice: Choice) -> Route:

@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         origins |= dict.fromkeys(found, name)
     values |= {"use": None, "managed_settings": alias, "router": None, "model_overrides": {}}
     # One that is served on the machine itself is as good.
-    values["serve"] = [one for one in values.get("routes", {}) if one == alias]
+    routes = values.get("routes")
+    values["serve"] = [alias] if isinstance(routes, dict) and alias in routes else []
     host = settings.HostData(
         "make policy", ("workstations",), values, lambda key: origins.get(key, FILES[0])
     )

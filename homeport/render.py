@@ -15,7 +15,7 @@ from . import router as routing
 from .layout import Layout
 from .mirroring import Held
 from .model import Endpoint, Route
-from .router import Router
+from .router import HEADER, Router
 from .service import (
     IDENTITY_VARIABLE,
     RETRY_AFTER,
@@ -99,8 +99,9 @@ def nginx_quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-def router(wanted: Router, layout: Layout, kernel: str) -> bytes:
-    """HAProxy's configuration, for its start in the folder "service" on a machine with `kernel`."""
+def router(wanted: Router, layout: Layout, kernel: str, restart: str) -> bytes:
+    """HAProxy's configuration, for its start in the folder "service" on a machine with `kernel`;
+    `restart` is what a person types to have it started again."""
     # Homebrew's OpenSSL may have none of its own; macOS has them for its own programs.
     system_ca = "/etc/ssl/cert.pem" if kernel == "Darwin" else "@system-ca"
     served = (*(route.alias for route in wanted.routes), *wanted.anthropic)
@@ -123,6 +124,7 @@ def router(wanted: Router, layout: Layout, kernel: str) -> bytes:
         error=lambda kind, message: _haproxy_string(_error_body(kind, message)),
         ca=lambda route: f"../routes/{route.alias}.pem" if route.endpoint.ca else system_ca,
         system_ca=system_ca,
+        restart=restart,
     )
 
 
@@ -184,7 +186,17 @@ def use_anthropic(layout: Layout, routes: tuple[Route, ...], shell: str = "sh") 
         layout=layout,
         aliases=[route.alias for route in routes],
         all_variables=_ALL_VARIABLES,
+        common=_common(layout),
     )
+
+
+def _common(layout: Layout) -> dict[str, str]:
+    """Variables that people have for other reasons, too, and what those of a route start with."""
+    return {
+        "NODE_EXTRA_CA_CERTS": f"{layout.path('routes')}/",
+        "ANTHROPIC_CUSTOM_HEADERS": f"{HEADER}: ",
+        "API_TIMEOUT_MS": claude_code.PATIENCE,
+    }
 
 
 _ALL_VARIABLES = (*claude_code.VARIABLES, "HOMEPORT_ROUTE")
@@ -199,10 +211,11 @@ def _variables(
     secret = {
         name: found[name].removesuffix(route.client_token)
         for name in claude_code.SECRETS
-        if name in found
+        if found.get(name)
     }
     return {
         "secret": secret,
         "variables": {name: value for name, value in found.items() if name not in secret},
         "all_variables": _ALL_VARIABLES,
+        "common": _common(layout),
     }

@@ -24,7 +24,7 @@ from .pins import Pin
 from .recipe import LaptopRecipe
 from .sources import HUB_KEYS, Source, source
 from .weights import FileWeights, HubWeights, together
-from .workstation_settings import WORKSTATION_KEYS, WorkstationSettings
+from .workstation_settings import FIRST_FREE_PORT, WORKSTATION_KEYS, WorkstationSettings
 
 #: A path whose last part can be the name of a service.
 _DIRECTORY = re.compile(r"(~/|/[^\n]+/)([^\n/]+/)*\.?[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
@@ -39,9 +39,6 @@ ROLE_GROUPS = ("gpu_hosts", "laptops", "workstations", "mirror")
 
 #: The group of the hosts that try a change before the others have it, with --serial.
 CANARY = "canary"
-
-#: The first port that a user's own server may have, on Linux.
-FIRST_FREE_PORT = 1024
 
 #: What may stand in group data or in a host's data, and its type.
 KEYS: dict[str, Kinds] = {
@@ -126,6 +123,15 @@ def of(host: HostData) -> HostSettings:
     mirror = _serves_mirror(host, found.mirror, serves)
     gpu = _gpu(host, serves)
     uses = _used(host, routes, serves)
+    workstation = _workstation(host, uses, serves)
+    router = workstation.router if workstation else None
+    if router and mirror and router.endpoint.port == mirror.port:
+        raise SettingsError(
+            f"{host.origin('router')}: router.port",
+            mirror.port,
+            f"{host.name} is the mirror, and serves on the same port",
+            f"Write e.g. {mirror.port + 1}",
+        )
     return HostSettings(
         directory=_directory(host),
         serves=serves,
@@ -136,7 +142,7 @@ def of(host: HostData) -> HostSettings:
         laptop=_laptop(host, serves),
         gpu=gpu,
         of_machine="gpu_hosts" in host.groups,
-        workstation=_workstation(host, uses, serves),
+        workstation=workstation,
     )
 
 

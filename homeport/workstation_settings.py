@@ -49,6 +49,9 @@ PERMISSION_KEYS: dict[str, Kinds] = {
     "additionalDirectories": list,
 }
 
+#: The first port that a user's own server may have, on Linux.
+FIRST_FREE_PORT = 1024
+
 #: What may stand in `router`, and its type.
 ROUTER_KEYS: dict[str, Kinds] = {"port": int, "routes": (list, type(None)), "anthropic": list}
 
@@ -99,7 +102,7 @@ def of(
             guardrails=_guardrails(values),
             router=router,
             model_overrides=_overrides(values.get("model_overrides", {}), uses, router),
-            managed=_managed(values.get("managed_settings"), uses),
+            managed=_managed(values.get("managed_settings"), uses, router),
             extras=_extras(values.get("extras", [])),
             add_to_path=values.get("add_to_path", True),
             show_answer=values.get("show_answer", False),
@@ -138,7 +141,7 @@ def _router(
         known = {route.alias: route for route in uses}
         wanted = list(known) if spec.get("routes") is None else spec["routes"]
         for alias in wanted:
-            if alias not in known:
+            if not isinstance(alias, str) or alias not in known:
                 close = get_close_matches(str(alias), known, n=1)
                 raise SettingsError(
                     "routes",
@@ -148,6 +151,13 @@ def _router(
                 )
         if not wanted:
             raise SettingsError("routes", wanted, "there is nothing to route", "Name some, or None")
+        if spec["port"] < FIRST_FREE_PORT:
+            raise SettingsError(
+                "port",
+                spec["port"],
+                f"a server that does not run as root gets no port below {FIRST_FREE_PORT}",
+                "Write e.g. 18090",
+            )
         for route in serves:
             if route.endpoint.port == spec["port"]:
                 raise SettingsError(
@@ -172,7 +182,7 @@ def _overrides(
             raise SettingsError(
                 "model_overrides", name, "it is no id of a model of Anthropic's", "See /model"
             )
-        if known.get(alias, 0) < LARGE_CONTEXT:
+        if not isinstance(alias, str) or known.get(alias, 0) < LARGE_CONTEXT:
             raise SettingsError(
                 f"model_overrides[{name!r}]",
                 alias,
@@ -189,7 +199,7 @@ def _overrides(
     return overrides
 
 
-def _managed(alias: str | None, uses: tuple[Route, ...]) -> Route | None:
+def _managed(alias: str | None, uses: tuple[Route, ...], router: Router | None) -> Route | None:
     if alias is None:
         return None
     known = {route.alias: route for route in uses}
@@ -200,12 +210,26 @@ def _managed(alias: str | None, uses: tuple[Route, ...]) -> Route | None:
             "no route in use has this alias",
             f"Known are {', '.join(known)}",
         )
+    if known[alias].endpoint.ca:
+        raise SettingsError(
+            "managed_settings",
+            alias,
+            "its ca_file is in the home of one user, and the others cannot read it",
+            "Add the certificate to the machine's trusted ones, and leave ca_file out",
+        )
+    if router:
+        raise SettingsError(
+            "managed_settings",
+            alias,
+            "every session goes there, and none to the router",
+            "Set router or managed_settings to None",
+        )
     return known[alias]
 
 
 def _extras(names: list[Any]) -> tuple[str, ...]:
     for name in names:
-        if name not in FILES:
+        if not isinstance(name, str) or name not in FILES:
             raise SettingsError("extras", name, "there is no such", f"Known are {', '.join(FILES)}")
     return tuple(names)
 

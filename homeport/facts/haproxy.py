@@ -24,12 +24,13 @@ UNIT = "/etc/systemd/system/haproxy.service"
 class Haproxy:
     """`program` is its path, None where it is not there, `version` its own, and `made` changes with
     the program. `installable` is whether apt is there and the user may be root without a
-    password."""
+    password, and `to_be_had` the version that apt then has, as far as that is known."""
 
     program: str | None = None
     version: tuple[int, ...] = ()
     made: str = ""
     installable: bool = False
+    to_be_had: tuple[int, ...] = OLDEST
 
 
 class HaproxyFact(FactBase[Haproxy]):
@@ -42,17 +43,20 @@ class HaproxyFact(FactBase[Haproxy]):
             'if haproxy=$(command -v haproxy); then echo "program=$haproxy"; '
             'echo "made=$(cksum < "$haproxy")"; "$haproxy" -v 2>&1; '
             "elif command -v apt-get >/dev/null && root true 2>/dev/null; "
-            "then echo installable=yes; fi; true"
+            f"then echo installable=yes; apt-cache policy {PACKAGE} 2>/dev/null | "
+            "sed -n 's/^  Candidate: /candidate=/p'; fi; true"
         )
 
     def process(self, output: list[str]) -> Haproxy:
         found = dict(line.split("=", 1) for line in output if re.match("[a-z]+=", line))
         version = re.search(r"version (\d+)\.(\d+)", "\n".join(output))
+        candidate = re.match(r"(?:\d+:)?(\d+)\.(\d+)", found.get("candidate", ""))
         return Haproxy(
             program=found.get("program"),
             version=tuple(map(int, version.groups())) if version else (),
             made=found.get("made", ""),
             installable=found.get("installable") == "yes",
+            to_be_had=tuple(map(int, candidate.groups())) if candidate else OLDEST,
         )
 
     @staticmethod

@@ -76,7 +76,7 @@ npm=$(command -v npm) && echo "npm=$npm"
 # Homeport's own is nobody's, however often the PATH names it.
 IFS=:; set -f
 for path in $PATH; do
-  if [ "$path" != "$own/bin" ] && [ -f "$path/claude" ] && [ -x "$path/claude" ]; then
+  if [ "${{path%/}}" != "$own/bin" ] && [ -f "$path/claude" ] && [ -x "$path/claude" ]; then
     echo "claude=$path/claude"; break
   fi
 done

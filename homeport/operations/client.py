@@ -109,9 +109,11 @@ def problem(target: Target) -> str | None:
     """Why the Claude Code that is there cannot be used, and what to type, where homeport does not
     see to it itself."""
     found, settings = own(target), target.settings.workstation
-    if found is None or not found.version or found.version >= claude_code.OLDEST_CLIENT:
+    if settings is None or found is None or not found.version:
+        return None  # homeport is taken away, or there is nothing to look at
+    if found.version >= claude_code.OLDEST_CLIENT:
         return None
-    wanted = settings.claude_code if settings else None
+    wanted = settings.claude_code
     change = _change(found, target, wanted or claude_code.OLDEST_CLIENT)
     if wanted and change.script:
         return None

@@ -15,13 +15,16 @@ from ..layout import Layout
 from . import file
 from .file import Commands, failure
 
-# Recorded first: the file, and the folders that are made for it.
+# Recorded first: the file, and the folders that are made for it. Where one of those is closed, the
+# client says that the policy is not in effect, and goes on.
 _WRITE = f"""{AS_ROOT}
 folder=$(dirname "$path")
 [ -e "$record" ] || {{ echo "$path"
   while [ ! -d "$folder" ]; do echo "$folder"; folder=$(dirname "$folder"); done; }} > "$record"
 new="$path.homeport-new"
-root mkdir -p "$(dirname "$path")" && root cp "$source" "$new" && root chmod 644 "$new" \\
+root mkdir -p "$(dirname "$path")" && tail -n +2 "$record" | while read -r folder; do
+  root chmod 755 "$folder"; done
+root cp "$source" "$new" && root chmod 644 "$new" \\
   && root mv -f "$new" "$path" || {{ echo "$failed" >&2; exit 1; }}
 """
 

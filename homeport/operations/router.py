@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pyinfra import host, state
-from pyinfra.api import operation
+from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import render, report
 from .. import router as routing
+from ..facts.file import FileStateFact
 from ..facts.haproxy import PACKAGE, UNIT, HaproxyFact
 from ..facts.service import LastLogLines
+from ..layout import Layout
 from ..router import Router
 from ..service import Service, digest, sealed
 from ..serving import supervisor_python
@@ -46,13 +48,24 @@ def served(router: Router, target: Target) -> Commands:
     for path, content in (
         (routing.secret(layout), f"{token}\n".encode()),
         (routing.tokens(layout), router.tokens),
-        (routing.configuration(layout), render.router(router, layout, machine.kernel)),
+        (routing.configuration(layout), _configuration(router, target)),
     ):
         yield from file.write._inner(path=path, content=content, mode="600")
     definition = routing.definition(machine.manager, layout)
     yield from service.in_place(
         _service(router, target), machine.manager, definition, supervisor_python(target)
     )
+
+
+@operation()
+def absent(layout: Layout) -> Commands:
+    """Remove what a router was told, which an interrupted run may have left without a service."""
+    paths = [routing.secret(layout), routing.tokens(layout), routing.configuration(layout)]
+    left = [path for path in paths if host.get_fact(FileStateFact, path=path)]
+    if not left:
+        host.noop("there is none")
+    for path in left:
+        yield StringCommand("rm -f", QuoteString(path))
 
 
 @operation()
@@ -80,9 +93,15 @@ def answers(router: Router, target: Target) -> Commands:
     yield said_failure(sentence)
 
 
+def _configuration(router: Router, target: Target) -> bytes:
+    machine, layout = target.machine, target.layout
+    restart = routing.start_by_hand(machine.manager, layout, supervisor_python(target))
+    return render.router(router, layout, machine.kernel, restart)
+
+
 def _service(router: Router, target: Target) -> Service:
     found = host.get_fact(HaproxyFact)
-    content = render.router(router, target.layout, target.machine.kernel)
+    content = _configuration(router, target)
     token = router.endpoint.token.value if router.endpoint.token else ""
     secrets = token + router.tokens.decode()
     inputs = (digest(content.decode()), sealed(secrets), found.made)

@@ -168,7 +168,7 @@ class Session:
         if name == "availableModels":
             # Lists add up, but for managed ones, beside which the others do not count.
             same = [v for s, v in found if (s.kind == "managed") == (source.kind == "managed")]
-            value = list(dict.fromkeys(entry for entries in same for entry in entries))
+            value = list(dict.fromkeys(str(entry) for entries in same for entry in entries))
         return Value(name, value, source, tuple(beaten))
 
     def get(self, name: str) -> Any:
@@ -343,10 +343,18 @@ def managed(where: Places) -> list[Source]:
 
     How preferences and files go together is not measured.
     """
-    dropins = sorted((where.managed / "managed-settings.d").glob("*.json"), reverse=True)
-    files = [path for path in dropins if not path.name.startswith(".")]
+    folder = where.managed / "managed-settings.d"
+    files: list[Path] = []
+    closed: list[Source] = []
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+        files = [folder / name for name in sorted(names, reverse=True) if name[0] != "."]
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        closed = [Source("managed", str(folder), problem="cannot be read: %s" % error.strerror)]
     paths = [*where.preferences, *files, where.managed / "managed-settings.json"]
-    return [source for source in (read("managed", path) for path in paths) if source]
+    return [*closed, *(source for source in (read("managed", path) for path in paths) if source)]
 
 
 def of_user(directory: Path, shell: Mapping[str, str]) -> list[Source]:
@@ -414,7 +422,7 @@ def files_that_count_not(s: Session) -> Iterator[Finding]:
         cause = "The client ignores all that is in it"
         if source.kind == "managed":
             types = source.problem.startswith("has a wrong type")
-            cause = "The client ignores these keys" if types else "The client refuses to start"
+            cause = "The client ignores these keys" if types else "The policy is not in effect"
         fix = "Mend it; python3 -m json.tool %s shows the place" % shlex.quote(source.path)
         if source.kind == "--settings":
             fix = "It is a file of homeport's: run the deploy again"
@@ -581,7 +589,7 @@ def context(s: Session) -> Iterator[Finding]:
             cause = "[1m] makes the client assume 1,000,000 tokens, whatever %s says" % name
             yield Finding("error", symptom, cause, change(found, bare(found.value)))
     window, limit = s.find("CLAUDE_CODE_AUTO_COMPACT_WINDOW"), right or (told and told.value) or ""
-    if window and window.value.isdigit() and limit.isdigit() and int(window.value) > int(limit):
+    if window and window.value.isdecimal() and limit.isdecimal() and int(window.value) > int(limit):
         symptom = "%s is %s" % (window.name, window.value)
         cause = "It is larger than the %s tokens of the context" % limit
         yield Finding("warning", symptom, cause, window.remove)
@@ -702,7 +710,8 @@ def masked(name: str, value: Any) -> str:
     if name in SECRETS:
         return secret(value)
     if name == "ANTHROPIC_CUSTOM_HEADERS":
-        return ", ".join(line.partition(":")[0].strip() + ": …" for line in value.splitlines())
+        names = [line.partition(":") for line in value.splitlines()]
+        return ", ".join(name.strip() + ": …" if colon else "…" for name, colon, _ in names)
     if name == "modelPicker":
         return ", ".join(rows_of(value))
     return hidden(value if isinstance(value, str) else json.dumps(value))
@@ -710,8 +719,9 @@ def masked(name: str, value: Any) -> str:
 
 def rows_of(picker: Any) -> list[str]:
     """The models that a modelPicker lists."""
-    rows = (picker or {}).get("options") or []
-    return [str(row.get("model")) for row in rows if isinstance(row, dict)]
+    rows = (picker or {}).get("options")
+    found = rows if isinstance(rows, list) else []
+    return [str(row.get("model")) for row in found if isinstance(row, dict)]
 
 
 def secret(value: str) -> str:
@@ -723,7 +733,9 @@ def secret(value: str) -> str:
 
 def hidden(text: str) -> str:
     """A text without the keys and the passwords of URLs in it."""
-    text = re.sub(r"//[^/@\s]+@", "//…@", text)
+    text = re.sub(r"(//|^)[^/@\s]+@", r"\1…@", text)
+    names = r"(?i)((?:key|token|secret|password|passwd|auth)[\w-]*[=:\s]\s*)[^\s&]+"
+    text = re.sub(names, r"\1…", text)
     return re.sub(r"sk-[\w-]{8,}", lambda found: secret(found.group()), text)
 
 
@@ -772,9 +784,13 @@ def main(arguments: list[str], where: Places, routes: Path = ROUTES) -> int:
     parser.add_argument("--json", action="store_true", help="the same, for programs")
     parser.add_argument("directory", nargs="?", default="", help="where claude would be typed")
     asked = parser.parse_args(arguments)
-    directory = Path(asked.directory).expanduser().resolve()
-    if not directory.is_dir():
-        parser.error("there is no directory %s" % directory)
+    try:
+        directory = Path(asked.directory).expanduser().resolve()
+        there = directory.is_dir()
+    except (OSError, RuntimeError):  # links in a circle; nobody of that name
+        there = False
+    if not there:
+        parser.error("there is no directory %s" % asked.directory)
     known = sorted(path.stem for path in routes.glob("*.json"))
     if asked.route and asked.route not in known:
         parser.error("there is no route %s, but: %s" % (asked.route, ", ".join(known) or "none"))

@@ -10,7 +10,7 @@ from ..facts.haproxy import OLDEST, PACKAGE, HaproxyFact
 from ..operations import brew, file, python_env, router, service
 from ..service import Manager
 from ..serving import environment
-from ..target import Target
+from ..target import Target, install_python
 from . import ports, supervision
 
 DIRECTORIES = ("state", "env", "lib", "log", "routes", "service")
@@ -28,6 +28,11 @@ def problems(target: Target) -> list[str]:
         return []
     taken = ports.problem(one.endpoint.port, "the router", target)
     found = [_haproxy_problem(target), taken, *supervision.problems(target)]
+    if target.machine.manager is Manager.SUPERVISORD and not target.machine.venv:
+        found.append(
+            f"{target.machine.python} cannot make virtual environments (no ensurepip), which "
+            f"supervisord needs. Type: {install_python(target.machine)}"
+        )
     return [problem for problem in found if problem]
 
 
@@ -42,6 +47,7 @@ def apply(target: Target, keep: list[str]) -> None:
     layout, one = target.layout, wanted(target)
     if one is None:
         service.only(name="Remove services that nothing needs", target=target, keep=keep)
+        router.absent(name="Have nothing of a router", layout=layout)
         return
     file.private_directories(
         name=f"Directories in {layout.directory}",
@@ -83,8 +89,10 @@ def _haproxy_problem(target: Target) -> str | None:
         if not machine.brew_is_ours or machine.user == "root":
             return f"Homebrew is another user's, who has to type: brew install {PACKAGE}"
         return None
-    if found.installable:
+    if found.installable and found.to_be_had >= OLDEST:
         return None
+    if found.installable:
+        return f"the HAProxy that apt has is older than {oldest}. Set router = None, or upgrade"
     return (
         "there is no HAProxy on this machine, which the router is, and sudo asks for a password to "
         f"install it. Type: {router.BY_HAND}; or set router = None"

@@ -173,7 +173,7 @@ def _router(router: Router, target: Target, own: WorkstationSettings) -> None:
 def _script(route: Route, settings: dict[str, Any], content: bytes, target: Target) -> None:
     """The use-script with that content, the two files that it needs, and others like them."""
     layout = target.layout
-    for kind in _extras(target):
+    for kind in _extras(route, target):
         file.write(
             name=f"Write {route.name} for {kind}",
             path=layout.path("routes", f"{route.name}.{editors.FILES[kind]}"),
@@ -239,9 +239,12 @@ def _explain(target: Target) -> None:
     )
 
 
-def _extras(target: Target) -> tuple[str, ...]:
+def _extras(route: Route, target: Target) -> tuple[str, ...]:
+    """None for a model that has to have its guardrails: these files cannot carry them."""
     settings = target.settings.workstation
-    return settings.extras if settings else ()
+    if settings is None or (settings.guardrails and not route.model.aligned):
+        return ()
+    return settings.extras
 
 
 def _kept(target: Target) -> dict[str, list[str]]:
@@ -259,7 +262,7 @@ def _kept(target: Target) -> dict[str, list[str]]:
             for kind in (
                 *("json", "token"),
                 *(("pem",) if route.endpoint.ca else ()),
-                *(editors.FILES[one] for one in _extras(target)),
+                *(editors.FILES[one] for one in _extras(route, target)),
             )
         ],
     }

@@ -197,7 +197,7 @@ def write_files(router: Router, layout: Layout) -> None:
         (layout.route_settings(route), json.dumps(settings).encode()),
         (routing.secret(layout), f"{router.endpoint.token.value}\n".encode()),
         (routing.tokens(layout), router.tokens),
-        (routing.configuration(layout), render.router(router, layout, "Linux")),
+        (routing.configuration(layout), render.router(router, layout, "Linux", "RESTART")),
     ):
         Path(path).write_bytes(content)
         Path(path).chmod(0o755 if path.endswith(".sh") else 0o600)

@@ -25,6 +25,8 @@ def inventory(lab: Lab) -> Any:
 
 def test_a_policy_is_roots_and_goes_again(lab: Lab, inventory: Any) -> None:
     (desk,) = lab.boot("desk")
+    desk.write("/home/ops/.bashrc", "umask 077\n", "ops")
+    desk.write("/home/ops/.profile", "umask 077\n", "ops")
     before = desk.tree()
     asked = inventory("ops", managed_settings="claude-glm")
     run = lab.deploy(asked, "--diff")
@@ -33,6 +35,7 @@ def test_a_policy_is_roots_and_goes_again(lab: Lab, inventory: Any) -> None:
     file = desk.file(FILE)
     assert json.loads(file.read_text())["env"]["ANTHROPIC_BASE_URL"] == "http://glm-host:8000"
     assert (file.stat().st_mode & 0o777, file.stat().st_uid) == (0o644, 0)
+    assert file.parent.stat().st_mode & file.parent.parent.stat().st_mode & 0o777 == 0o755
     assert token not in file.read_text() and token not in run.output
     assert lab.deploy(asked).of("desk")[0] == "no changes"
     file.write_text("{}")

@@ -83,6 +83,28 @@ def test_aliases_of_the_users_do_not_come_between(shell: str, home: Home, route:
     assert done.stderr.startswith("homeport: back to Anthropic")
 
 
+@pytest.mark.parametrize("by_hand", ["HOMEPORT_ROUTE=claude-glm", "ANTHROPIC_BASE_URL=http://x"])
+def test_what_people_have_for_other_reasons_stays_in_a_child_shell(
+    shell: str, home: Home, route: Route, by_hand: str
+) -> None:
+    home.install(route)
+    theirs = {
+        "NODE_EXTRA_CA_CERTS": "/etc/corp.pem",
+        "ANTHROPIC_CUSTOM_HEADERS": "X-Team: 7",
+        "API_TIMEOUT_MS": "60000",
+    }
+    ours = {
+        "NODE_EXTRA_CA_CERTS": f"{home.layout.path('routes')}/a.pem",
+        "ANTHROPIC_CUSTOM_HEADERS": "X-Homeport-Router: t",
+        "API_TIMEOUT_MS": claude_code.PATIENCE,
+    }
+    script = f"export {by_hand}; source use-anthropic.sh 2>/dev/null; env"
+    for before, after in ((theirs, theirs), (ours, {})):
+        shown = home.run(shell, script, **before).stdout.splitlines()
+        found = dict(line.split("=", 1) for line in shown if "=" in line)
+        assert {name: found[name] for name in theirs if name in found} == after
+
+
 @pytest.mark.parametrize("export", ["", "export NO_PROXY"])
 def test_no_proxy_is_exported_as_before(shell: str, home: Home, route: Route, export: str) -> None:
     home.install(route)
