@@ -152,6 +152,7 @@ def test_the_users_own_login_is_asked_for_with_a_model_of_anthropics_only() -> N
     mixed = claude_code.router_environment(a_router(route, anthropic=("claude-opus-5-5",)))
     assert not {"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"} & set(mixed)
     assert mixed["ANTHROPIC_CUSTOM_HEADERS"] == f"X-Homeport-Router: {TOKEN.value}"
+    assert without["CLAUDE_CODE_EFFORT_LEVEL"] == "max" and "CLAUDE_CODE_EFFORT_LEVEL" not in mixed
 
 
 def test_no_secret_is_in_the_configuration() -> None:
