@@ -74,6 +74,8 @@ class Router:
             smallest_context=min(one.smallest_context for one in models),
             max_output=min(one.max_output for one in models),
             aligned=all(one.aligned for one in models),
+            # One for all of the session, which beats /effort; and Anthropic bills by it.
+            effort=None if self.anthropic else models[0].effort,
         )
         return Route(model, self.endpoint, known_as=NAME)
 

@@ -311,6 +311,18 @@ def test_events_come_one_by_one(stage: Stage) -> None:
     assert times["message_stop"] - times["message_start"] > 800_000_000
 
 
+def test_a_server_hears_that_the_user_has_stopped_it(stage: Stage) -> None:
+    """Within a moment, though it has not said anything yet."""
+    connected = [*stage.enter, "ss", "-Htn", "state", "established", "( dport = :8001 )"]
+    words = ("-H", "X-Stub-Pause: 5", "-H", "Expect:", *bearer(OWN))
+    stage.post(ODD, 18090, *words, "--max-time", "1")
+    assert len(stage.requests("claude-glm")) == 1
+    until = time.monotonic() + 2
+    while subprocess.run(connected, capture_output=True, check=True).stdout:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def test_more_than_is_looked_at_streams_through(stage: Stage) -> None:
     large = {"model": "claude-fable5", "messages": [{"role": "user", "content": "é" * 3_000_000}]}
     body = json.dumps(large, ensure_ascii=False)
@@ -419,6 +431,7 @@ def test_the_users_own_login_goes_to_anthropic_alone(stage: Stage, kind: str) ->
         assert request["headers"][name] == value
         assert request["headers"]["host"] == "api.anthropic.com"
         assert HEADER.lower() not in request["headers"]
+        assert request["body"]["output_config"]["effort"] == "medium", "the client's own"
     to_anthropic = headers_and_bodies(stage.requests("anthropic"))
     to_routes = [headers_and_bodies(stage.requests(one)) for one in ("claude-glm", "claude-fable5")]
     assert not any(one in to_anthropic for one in ("of-glm", "of-mixed", "of-away"))

@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from homeport import claude_code, render, tokens
+from homeport import ROOT, claude_code, render, tokens
 from homeport import router as routing
 from homeport.catalog import MODELS
 from homeport.errors import SettingsError
@@ -157,6 +158,7 @@ def test_the_users_own_login_is_asked_for_with_a_model_of_anthropics_only() -> N
     mixed = claude_code.router_environment(a_router(route, anthropic=("claude-opus-5-5",)))
     assert mixed["ANTHROPIC_AUTH_TOKEN"] == "" and "ANTHROPIC_API_KEY" not in mixed
     assert mixed["ANTHROPIC_CUSTOM_HEADERS"] == f"X-Homeport-Router: {TOKEN.value}"
+    assert without["CLAUDE_CODE_EFFORT_LEVEL"] == "max" and "CLAUDE_CODE_EFFORT_LEVEL" not in mixed
 
 
 def test_no_secret_is_in_the_configuration() -> None:
@@ -258,3 +260,13 @@ def test_a_name_of_the_clients_own_goes_to_the_first_unless_it_is_somebodys() ->
 def test_the_version_of_a_program(said: str, version: tuple[int, ...]) -> None:
     found = HaproxyFact().process(["program=/usr/sbin/haproxy", "made=1 2", said])
     assert (found.program, found.version, found.made) == ("/usr/sbin/haproxy", version, "1 2")
+
+
+def test_the_quick_benchmark() -> None:
+    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        missing("haproxy is not installed")
+    command = [sys.executable, "-m", "benchmarks.router", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^160 kB, 20 requests each", done.stdout)
+    assert re.search(r"^HAProxy( +[0-9.]+){4}$", done.stdout, re.MULTILINE)
