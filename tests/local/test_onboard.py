@@ -32,6 +32,8 @@ def onboarded(machine: Machine, hub: Hub) -> Machine:
     coder.know(machine.project)
     data = machine.project / "group_data" / "all.py"
     data.write_text(data.read_text() + OTHERS.format(url=hub.url, port=machine.port))
+    with (data.parent / "workstations.py").open("a") as people:
+        people.write("claude_code = None  # test_client.py installs it\n")
     return machine
 
 
