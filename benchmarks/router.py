@@ -173,7 +173,7 @@ def haproxy(server: int, folder: Path) -> Iterator[int]:
     for path, content in (
         (routing.secret(layout), f"{TOKEN}\n".encode()),
         (routing.tokens(layout), router.tokens),
-        (routing.configuration(layout), render.router(router, layout, os.uname().sysname)),
+        (routing.configuration(layout), render.router(router, layout, os.uname().sysname, "")),
     ):
         Path(path).write_bytes(content)
     command = list(routing.service(program, (), layout).command)

@@ -374,8 +374,9 @@ def test_a_route_that_is_dead_says_so_within_seconds(stage: Stage, alias: str, w
     started = time.monotonic()
     answer = json.loads(stage.post(ODD.replace("claude-glm", alias), 18090, *bearer(OWN)))
     assert time.monotonic() - started < 5
-    said = f"homeport: {alias} cannot be reached ({where})"
-    assert answer == {"type": "error", "error": {"type": "overloaded_error", "message": said}}
+    said = f"homeport: {alias} cannot be reached ({where}). Where the network has changed, type: "
+    error = {"type": "overloaded_error", "message": f"{said}RESTART"}
+    assert answer == {"type": "error", "error": error}
     shown = stage.sh(f"use-router.sh -p hello --model {alias}", CLAUDE_CODE_MAX_RETRIES="0")
     assert said in shown
 
