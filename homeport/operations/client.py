@@ -228,7 +228,8 @@ def text(version: tuple[int, ...]) -> str:
 def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> Change:
     """How Claude Code gets to `version` here, by what installed it."""
     machine, package = target.machine, f"{PACKAGE}@{text(version)}"
-    by_npm = f"npm install --global --prefix ~/.local {package}"
+    native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
+    by_npm = f"npm install --global --prefix ~/.local {package}; or, without npm: {native}"
     if found is None and _by_brew(target):
         path = f"{(machine.brew or '').removesuffix('/brew')}/claude"
         return Change(path, f"{brew.SURROUNDINGS}{_CASK}", f"brew install --cask {CASK}")
@@ -236,7 +237,6 @@ def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> C
         prefix = directory(target, version)
         return Change(f"{prefix}/bin/claude", f"{_ANEW}{_NPM}", by_npm, prefix)
     if found is None or found.kind is Kind.OTHER:
-        native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
         return Change("", None, native)
     if found.kind is Kind.CASK:
         newest = f"brew uninstall --cask {found.cask} && brew install --cask {CASK}"
