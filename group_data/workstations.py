@@ -78,7 +78,8 @@ guardrails = {
 #   port        where it listens, such as 18090                                  (required)
 #   routes      the aliases that can be picked, the first unless another is; None: all of `use`
 #   anthropic   ids of models of Anthropic's that can be picked besides, with the user's own login,
-#               such as ["claude-opus-5-5"]; not through an HTTP proxy       (default: [])
+#               such as ["claude-opus-5-5"]: it takes one to have such a session at all, and no
+#               HTTP proxy                                                   (default: [])
 router = None
 
 # Ids of Anthropic's that agents and scripts of yours pin, and the alias that serves them instead,
