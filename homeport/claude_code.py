@@ -22,6 +22,10 @@ _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 #: since 2.1.328 (docs/clients.md).
 OLDEST_CLIENT = (2, 1, 328)
 
+#: Its package, and how a person installs that without being root.
+PACKAGE = "@anthropic-ai/claude-code"
+BY_HAND = f"npm install --global --prefix ~/.local {PACKAGE}"
+
 #: Some of the client's calls use these names whatever it is told (2.1.330): a server that serves
 #: them as well spares it a 404.
 BACKGROUND_IDS = ("claude-haiku-4-5-20251001", "claude-haiku-4-5", "claude-haiku-5-5")

@@ -58,10 +58,17 @@ def fitted(settings: HostSettings, memories: tuple[Memory, ...]) -> Fitted:
             part = None if settings.serves_mirror else choice.quant.name
             serves[route] = _resolved(route, replace(weights, part=part), choice)
             memories = tuple(one.without(choice) for one in memories)
+    workstation = _of_workstation(settings.workstation, serves)
+    if (
+        settings.workstation
+        and settings.workstation.router
+        and not (workstation and workstation.router)
+    ):
+        too_large.append("there is no router here: none of its routes is left")
     return Fitted(
         settings=replace(
             settings,
-            workstation=_of_workstation(settings.workstation, serves),
+            workstation=workstation,
             serves=tuple(found for found in serves.values() if found),
             uses=tuple(found for route in settings.uses if (found := serves.get(route, route))),
         ),
@@ -80,7 +87,9 @@ def _of_workstation(
     if router:
         routes = tuple(found for one in router.routes if (found := serves.get(one, one)))
         router = replace(router, routes=routes) if routes else None
-    return replace(settings, router=router, managed=managed and serves.get(managed, managed))
+    # A policy stays, whatever fits: without it sessions would go elsewhere.
+    managed = managed and (serves.get(managed) or managed)
+    return replace(settings, router=router, managed=managed)
 
 
 def _resolved(route: Route, weights: HubWeights, choice: Choice) -> Route:

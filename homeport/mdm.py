@@ -37,7 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     values |= {"use": None, "managed_settings": alias, "router": None, "model_overrides": {}}
     # One that is served on the machine itself is as good.
     routes = values.get("routes")
-    values["serve"] = [alias] if isinstance(routes, dict) and alias in routes else []
+    if isinstance(routes, dict):
+        if alias not in routes:
+            sys.exit(f"homeport: ROUTE is {alias!r}: no route. Known are {', '.join(routes)}")
+        # A policy holds no token, so none is looked for, or made.
+        spec = {k: v for k, v in routes[alias].items() if k not in ("token_env", "token_file")}
+        values |= {"routes": {alias: {**spec, "open_to_network": True}}, "serve": [alias]}
     host = settings.HostData(
         "make policy", ("workstations",), values, lambda key: origins.get(key, FILES[0])
     )

@@ -204,7 +204,7 @@ _ALL_VARIABLES = (*claude_code.VARIABLES, "HOMEPORT_ROUTE")
 
 def _variables(
     route: Route, layout: Layout, variables: dict[str, str] | None
-) -> dict[str, Mapping[str, str] | tuple[str, ...]]:
+) -> dict[str, Mapping[str, str] | tuple[str, ...] | str]:
     """What a script sets: of those with a secret, what stands before the token, which stays in its
     own file: people read these scripts, and copy them about."""
     found = variables or claude_code.environment(route, layout.ca(route))
@@ -218,4 +218,5 @@ def _variables(
         "variables": {name: value for name, value in found.items() if name not in secret},
         "all_variables": _ALL_VARIABLES,
         "common": _common(layout),
+        "install": f"{claude_code.BY_HAND}@{'.'.join(map(str, claude_code.OLDEST_CLIENT))}",
     }

@@ -71,7 +71,12 @@ if [ "$(uname -s)" = Darwin ] && [ "$(sysctl -n hw.optional.arm64 2>/dev/null)" 
 fi
 [ -z "$brew" ] || echo "brew=$brew"
 [ -n "$brew" ] && [ -w "${{brew%/bin/brew}}/bin" ] && echo brew_is_ours=yes
-for path in "$HOME"/.nvm/versions/node/*/bin {CLIENT_PATH}; do PATH="$path:$PATH"; done
+nvm=$HOME/.nvm/versions/node
+nodes=$(ls "$nvm" 2>/dev/null | sort -V)
+chosen=$(cat "$HOME/.nvm/alias/default" 2>/dev/null)
+node=$(echo "$nodes" | grep -F "v${{chosen#v}}." | tail -n 1)
+[ -n "$node" ] || node=$(echo "$nodes" | grep -xF "v${{chosen#v}}" || echo "$nodes" | tail -n 1)
+for path in "$nvm/$node/bin" {CLIENT_PATH}; do PATH="$path:$PATH"; done
 npm=$(command -v npm) && echo "npm=$npm"
 # Homeport's own is nobody's, however often the PATH names it.
 IFS=:; set -f

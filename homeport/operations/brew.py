@@ -1,4 +1,4 @@
-"""llama.cpp from Homebrew: installed, new enough, and taken away again."""
+"""Formulae of Homebrew's: installed, llama.cpp new enough, and taken away again."""
 
 from __future__ import annotations
 

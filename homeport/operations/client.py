@@ -19,7 +19,6 @@ from .file import Commands
 
 #: The cask of the newest version; "claude-code" is a week behind it, or more.
 CASK = "claude-code@latest"
-PACKAGE = "@anthropic-ai/claude-code"
 
 # Below the prefix that it is told npm looks for the settings of the whole system as well, and those
 # may name the company's registry; so it is told where they are. A cache that a user does not have
@@ -82,16 +81,18 @@ class Change:
 
 
 def own(target: Target) -> Client | None:
-    """The user's own Claude Code, which is left alone where it is new enough."""
+    """The user's own Claude Code, which is left alone where it is new enough. One that does not
+    run, and that nobody can mend, is none."""
     path = target.machine.claude
     found: Client | None = host.get_fact(ClientFact, path=path) if path else None
-    return found
+    broken = found and not found.version and found.kind in (Kind.NATIVE, Kind.OTHER)
+    return None if broken else found
 
 
 def program(target: Target) -> str | None:
     """The path of the Claude Code that a user gets who types `claude`, None where there is none."""
-    if target.machine.claude:
-        return target.machine.claude
+    if theirs := own(target):
+        return theirs.path
     found = host.get_fact(ClientFact, path=wrapper(target.layout))
     return wrapper(target.layout) if found else None
 
@@ -158,7 +159,7 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             program=change.program,
             wanted=text(version),
             prefix=change.prefix,
-            package=f"{PACKAGE}@{text(version)}",
+            package=f"{claude_code.PACKAGE}@{text(version)}",
             npm=target.machine.npm or "",
             cache=target.layout.path("client", "npm-cache"),
             brew=target.machine.brew or "",
@@ -167,8 +168,8 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
             record=_record(target.layout),
             failed=f"homeport: Claude Code could not be installed, see the lines above. Type: "
             f"{change.by_hand}",
-            too_old=f"homeport: {change.program} is still older than it has to be. Type: "
-            f"{change.by_hand}",
+            too_old=f"homeport: {change.program} does not run, or is older than it has to be. "
+            f"Type: {change.by_hand}",
         ),
         _CHECK,
         change.script,
@@ -211,9 +212,9 @@ def absent(layout: Layout) -> Commands:
 
 def ours(target: Target) -> bool:
     """Whether the user's Claude Code is to be one of homeport's own directory."""
-    settings, machine = target.settings.workstation, target.machine
+    settings = target.settings.workstation
     wanted = settings and settings.claude_code
-    return bool(wanted and not machine.claude and not _by_brew(target))
+    return bool(wanted and own(target) is None and not _by_brew(target))
 
 
 def to_be_had(target: Target, version: tuple[int, ...]) -> bool:
@@ -227,7 +228,7 @@ def text(version: tuple[int, ...]) -> str:
 
 def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> Change:
     """How Claude Code gets to `version` here, by what installed it."""
-    machine, package = target.machine, f"{PACKAGE}@{text(version)}"
+    machine, package = target.machine, f"{claude_code.PACKAGE}@{text(version)}"
     native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
     by_npm = f"npm install --global --prefix ~/.local {package}; or, without npm: {native}"
     if found is None and _by_brew(target):

@@ -26,6 +26,12 @@ root mkdir -p "$(dirname "$path")" && tail -n +2 "$record" | while read -r folde
   root chmod 755 "$folder"; done
 root cp "$source" "$new" && root chmod 644 "$new" \\
   && root mv -f "$new" "$path" || {{ echo "$failed" >&2; exit 1; }}
+folder=$(dirname "$path")
+for one in "$folder" "$(dirname "$folder")"; do
+  [ -z "$(find "$one" -prune ! -perm -005)" ] || {{
+    echo "homeport: $one is closed, so that nobody obeys it. Type: sudo chmod 755 '$one'" >&2
+    exit 1; }}
+done
 """
 
 _REMOVE = f"""{AS_ROOT}

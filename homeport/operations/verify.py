@@ -10,7 +10,7 @@ import gevent
 from pyinfra import host, state
 from pyinfra.api import operation
 
-from .. import report
+from .. import claude_code, report
 from .. import router as routing
 from ..engines import llama_cpp, meaningful
 from ..facts.engine import TextFact
@@ -148,9 +148,8 @@ def shown(route: Route, target: Target) -> Commands:
         )
         report.say(host, f"claude:   {answer}")
     else:
-        report.say(
-            host, "claude:   not installed; with Node.js: npm install -g @anthropic-ai/claude-code"
-        )
+        oldest = client.text(claude_code.OLDEST_CLIENT)
+        report.say(host, f"claude:   not installed; type: {claude_code.BY_HAND}@{oldest}")
     report.say(host, f"next:     open a new terminal and type: source {route.script}")
     report.say(host, "back to Anthropic: source use-anthropic.sh")
     yield from ()

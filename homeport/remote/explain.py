@@ -85,6 +85,10 @@ KEYS: dict[str, Any] = {
 }
 
 
+#: The apiKeyHelper of a policy of homeport's, which asks for the route's own token.
+POLICY = re.compile(r"cat [^|;&]*routes/[^/]+\.token'?$")
+
+
 @dataclass(frozen=True)
 class Places:
     """Where a machine's managed settings are: a folder, and files of macOS's device management."""
@@ -465,8 +469,7 @@ def two_credentials(s: Session) -> Iterator[Finding]:
     if key and token and key.value and not (s.self_hosted and key.value.startswith("sk-ant-")):
         cause = "The client sends both, and asks about the key first, with No as the default"
         yield Finding("warning", "ANTHROPIC_API_KEY beside a token", cause, key.remove)
-    # A policy of homeport's asks for the route's own token.
-    policy = helper and re.search(r"^cat .*routes/[^/]+\.token'?$", str(helper.value))
+    policy = helper and POLICY.match(str(helper.value))
     if helper and helper.value and (token or s.self_hosted) and not policy:
         cause = "What it prints goes to %s as x-api-key as well" % hidden(s.url)
         yield Finding("warning", "apiKeyHelper beside a token", cause, helper.remove)
@@ -712,6 +715,8 @@ def masked(name: str, value: Any) -> str:
     if name == "ANTHROPIC_CUSTOM_HEADERS":
         names = [line.partition(":") for line in value.splitlines()]
         return ", ".join(name.strip() + ": …" if colon else "…" for name, colon, _ in names)
+    if name == "apiKeyHelper" and not POLICY.match(value):
+        return "%s …" % value.split()[0]
     if name == "modelPicker":
         return ", ".join(rows_of(value))
     return hidden(value if isinstance(value, str) else json.dumps(value))
@@ -733,7 +738,7 @@ def secret(value: str) -> str:
 
 def hidden(text: str) -> str:
     """A text without the keys and the passwords of URLs in it."""
-    text = re.sub(r"(//|^)[^/@\s]+@", r"\1…@", text)
+    text = re.sub(r"(//|^)[^/\s]*@", r"\1…@", text)
     names = r"(?i)((?:key|token|secret|password|passwd|auth)[\w-]*[=:\s]\s*)[^\s&]+"
     text = re.sub(names, r"\1…", text)
     return re.sub(r"sk-[\w-]{8,}", lambda found: secret(found.group()), text)

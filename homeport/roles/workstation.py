@@ -214,7 +214,14 @@ def _fish(target: Target) -> None:
 
 def _policy_problem(target: Target) -> str | None:
     settings = target.settings.workstation
-    if not settings or not settings.managed or host.get_fact(RootFact):
+    if not settings or not settings.managed:
+        return None
+    if settings.managed not in target.settings.uses:
+        return (
+            f"managed_settings is {settings.managed.alias!r}, and this machine is too small to "
+            "serve it: every session would lead nowhere. Set another for this host, or None"
+        )
+    if host.get_fact(RootFact):
         return None
     return (
         f"{policy.path(target.machine.kernel)} is root's to write, and sudo asks for a password. "

@@ -91,12 +91,14 @@ def test_what_people_have_for_other_reasons_stays_in_a_child_shell(
     theirs = {
         "NODE_EXTRA_CA_CERTS": "/etc/corp.pem",
         "ANTHROPIC_CUSTOM_HEADERS": "X-Team: 7",
-        "API_TIMEOUT_MS": "60000",
+        "API_TIMEOUT_MS": "18000000",
+        "ANTHROPIC_API_KEY": "sk-ant-mine",
     }
     ours = {
         "NODE_EXTRA_CA_CERTS": f"{home.layout.path('routes')}/a.pem",
         "ANTHROPIC_CUSTOM_HEADERS": "X-Homeport-Router: t",
         "API_TIMEOUT_MS": claude_code.PATIENCE,
+        "ANTHROPIC_API_KEY": "",
     }
     script = f"export {by_hand}; source use-anthropic.sh 2>/dev/null; env"
     for before, after in ((theirs, theirs), (ours, {})):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from homeport.claude_code import OLDEST_CLIENT
 from homeport.facts.client import ClientFact, Kind
+from homeport.facts.host import MachineFact
 
 from .test_plan import MAC, Plan, plan
 
@@ -125,6 +128,45 @@ def test_one_that_is_too_old_and_not_ours_to_upgrade(
     with pytest.raises(AssertionError, match="takes no notice of how many tokens") as caught:
         plan([*machine, "claude=/u/claude"], answers, claude_code=WANTED)
     assert typed in str(caught.value)
+
+
+def test_one_that_does_not_run_and_that_nobody_can_mend_is_none() -> None:
+    for kind in (Kind.NATIVE, Kind.OTHER):
+        broken = {"/u/claude": ["path=/u/claude", f"real={PLACES[kind]}"]}
+        found = plan([*LINUX, NPM, "claude=/u/claude"], broken, claude_code=WANTED)
+        assert "@anthropic-ai/claude-code" in changes(found)[0]
+        assert found.upload(r"/bin/claude(\..*)?$")
+
+
+@pytest.mark.parametrize(
+    ("default", "there", "chosen"),
+    [
+        ("22", ["v8.17.0", "v20.2.0", "v22.1.0", "v22.10.0"], "v22.10.0"),
+        ("v20.2.0", ["v8.17.0", "v20.2.0", "v22.1.0"], "v20.2.0"),
+        ("lts/*", ["v8.17.0", "v20.2.0"], "v20.2.0"),
+        (None, ["v8.17.0", "v20.2.0"], "v20.2.0"),
+    ],
+)
+def test_of_nvms_nodes_the_users_default_counts(
+    tmp_path: Path, default: str | None, there: list[str], chosen: str
+) -> None:
+    for version in there:
+        program = tmp_path / "h x/.nvm/versions/node" / version / "bin/npm"
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    if default:
+        (tmp_path / "h x/.nvm/alias").mkdir()
+        (tmp_path / "h x/.nvm/alias/default").write_text(f"{default}\n")
+    command = MachineFact().command("~/.homeport").get_raw_value()
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={"HOME": str(tmp_path / "h x"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    path = tmp_path / "h x/.nvm/versions/node" / chosen / "bin/npm"
+    assert f"npm={path}" in done.stdout.splitlines(), done.stdout + done.stderr
 
 
 def test_nothing_is_installed_unless_asked() -> None:

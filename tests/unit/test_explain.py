@@ -412,3 +412,21 @@ def test_a_route_at_another_port_is_another(desk: Desk) -> None:
     assert f"{moved.endpoint.url} is no route of homeport's" in desk.symptoms(
         **exports(moved, HOMEPORT_ROUTE="")
     )
+
+
+@pytest.mark.parametrize(
+    ("helper", "shown"),
+    [
+        ('curl -sH "Authorization: Bearer abcdef12345" http://x', "curl …"),
+        ("echo supersecretvalue123", "echo …"),
+        ("cat ~/.homeport/routes/claude-glm.token", "cat ~/.homeport/routes/claude-glm.token"),
+        ("cat ~/x; echo k-routes/a.token", "cat …"),
+    ],
+)
+def test_a_helpers_command_may_have_a_secret_in_it(helper: str, shown: str) -> None:
+    assert explain.masked("apiKeyHelper", helper) == shown
+
+
+def test_a_password_with_an_at_sign_is_hidden() -> None:
+    assert explain.masked("HTTP_PROXY", "http://user:p@ss@proxy:1") == "http://…@proxy:1"
+    assert explain.masked("HTTP_PROXY", "user:pass@proxy:1") == "…@proxy:1"

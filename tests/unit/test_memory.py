@@ -183,3 +183,21 @@ def test_a_machine_that_is_too_small_has_the_other_routes() -> None:
         "unified memory: Q2_K 4.83 GB + KV 0.84 GB at 65,536 tokens + buffers 1.28 GB -> 6.95 GB, "
         "and 4.98 GB are for the model with others beside it"
     )
+
+
+def test_router_and_policy_are_of_what_is_served() -> None:
+    """A policy stays where its model does not fit: without it sessions would go elsewhere."""
+    routed = laptop(router={"port": 18090})
+    large = fitting.fitted(routed, (memory(Kind.UNIFIED, 64),)).settings
+    assert large.workstation and large.workstation.router
+    assert large.workstation.router.routes == large.uses
+    small = fitting.fitted(routed, (memory(Kind.UNIFIED, 8),)).settings
+    assert small.workstation and small.workstation.router
+    assert [one.alias for one in small.workstation.router.routes] == ["claude-glm"]
+    alone = laptop(router={"port": 18090, "routes": ["claude-fable5"]})
+    none = fitting.fitted(alone, (memory(Kind.UNIFIED, 8),))
+    assert none.settings.workstation and none.settings.workstation.router is None
+    assert "there is no router here: none of its routes is left" in none.too_large
+    policed = fitting.fitted(laptop(managed_settings="claude-fable5"), (memory(Kind.UNIFIED, 8),))
+    own = policed.settings.workstation
+    assert own and own.managed and own.managed not in policed.settings.uses

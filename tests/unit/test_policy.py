@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from homeport import claude_code, editors, mdm, policy
+from homeport import claude_code, editors, mdm, policy, tokens
 from homeport.catalog import MODELS
 from homeport.layout import Layout
 from homeport.model import Endpoint, Route, Token
@@ -62,8 +62,15 @@ def test_make_policy(
     assert document["permissions"]["ask"], "its model is not safety-aligned"
     with pytest.raises(SystemExit, match="say which route: make policy ROUTE="):
         mdm.main([])
-    with pytest.raises(SystemExit, match="managed_settings is 'claude-gml': no route in use has"):
+    with pytest.raises(SystemExit, match=r"ROUTE is 'claude-gml': no route\. Known are"):
         mdm.main(["claude-gml"])
+
+
+def test_make_policy_makes_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mdm, "FOLDER", tmp_path / "policy")
+    monkeypatch.setattr(tokens, "ROOT", tmp_path)
+    assert mdm.main(["claude-glm"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
 
 
 def test_a_workstation_gets_files_for_editors(monkeypatch: pytest.MonkeyPatch) -> None:
