@@ -191,7 +191,7 @@ def test_claude_is_not_installed(home: Home, tmp_path: Path) -> None:
     path = only_programs(tmp_path / "path", "curl", "fish")
     done = home.run("fish", "use-fable5; echo $status; env", path)
     assert done.stdout.startswith("127\n")
-    assert "npm install -g @anthropic-ai/claude-code" in done.stderr
+    assert "@anthropic-ai/claude-code@2.1.3" in done.stderr
     assert "HOMEPORT_ROUTE" not in done.stdout
 
 

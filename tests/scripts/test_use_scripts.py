@@ -434,7 +434,7 @@ def test_claude_is_not_installed(shell: str, home: Home, route: Route, tmp_path:
     done = home.run(
         shell, "source use-fable5.sh; echo status:$?", only_programs(tmp_path / "p", "curl")
     )
-    assert "npm install -g @anthropic-ai/claude-code" in done.stderr
+    assert "@anthropic-ai/claude-code@2.1.3" in done.stderr
     assert "status:127" in done.stdout
 
 
