@@ -81,6 +81,16 @@ def write(path: str, content: bytes, mode: str = "644") -> Commands:
 
 
 @operation()
+def absent(paths: list[str]) -> Commands:
+    """Remove those of `paths`, files of homeport's own, that are there."""
+    left = [path for path in paths if host.get_fact(FileStateFact, path=path)]
+    if not left:
+        host.noop("none is there")
+    for path in left:
+        yield StringCommand("rm -f", QuoteString(path))
+
+
+@operation()
 def no_leftovers(paths: list[str]) -> Commands:
     """Remove what interrupted writes of `paths` left beside them."""
     left = []

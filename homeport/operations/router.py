@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pyinfra import host, state
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import operation
 
 from .. import render, report
 from .. import router as routing
-from ..facts.file import FileStateFact
 from ..facts.haproxy import PACKAGE, UNIT, HaproxyFact
 from ..facts.service import LastLogLines
-from ..layout import Layout
 from ..router import Router
 from ..service import Service, digest, sealed
 from ..serving import supervisor_python
@@ -55,17 +53,6 @@ def served(router: Router, target: Target) -> Commands:
     yield from service.in_place(
         _service(router, target), machine.manager, definition, supervisor_python(target)
     )
-
-
-@operation()
-def absent(layout: Layout) -> Commands:
-    """Remove what a router was told, which an interrupted run may have left without a service."""
-    paths = [routing.secret(layout), routing.tokens(layout), routing.configuration(layout)]
-    left = [path for path in paths if host.get_fact(FileStateFact, path=path)]
-    if not left:
-        host.noop("there is none")
-    for path in left:
-        yield StringCommand("rm -f", QuoteString(path))
 
 
 @operation()

@@ -47,7 +47,9 @@ def apply(target: Target, keep: list[str]) -> None:
     layout, one = target.layout, wanted(target)
     if one is None:
         service.only(name="Remove services that nothing needs", target=target, keep=keep)
-        router.absent(name="Have nothing of a router", layout=layout)
+        # What an interrupted run left without a service.
+        told = [routing.secret(layout), routing.tokens(layout), routing.configuration(layout)]
+        file.absent(name="Have nothing of a router", paths=told)
         return
     file.private_directories(
         name=f"Directories in {layout.directory}",
