@@ -93,7 +93,7 @@ def test_homebrew_may_have_none_that_works(mac: Desk) -> None:
     homebrew.offer_client(mac.host.root, OLD)
     run = mac.deploy()
     assert run.status == 1
-    assert "claude is still older than it has to be. Type: brew " in run.output
+    assert "claude does not run, or is older than it has to be. Type: brew " in run.output
     homebrew.offer_client(mac.host.root, NEW)
     assert mac.deploy().status == 0
     assert mac.sh("/opt/homebrew/bin/claude --version") == f"{NEW} (Claude Code)"

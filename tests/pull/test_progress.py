@@ -36,8 +36,9 @@ def test_while_it_is_at_work(hub: Hub, puller: Puller) -> None:
     assert all(0 < count <= TOTAL for count in done)
     for now in pulling[:2]:
         assert (now["bytes_total"], now["files_total"]) == (TOTAL, 5)
-        assert 200_000 < now["rate"] < 1_600_000, "four files, 200 kB/s each"
-        assert 0 < now["eta_seconds"] < 20
+        # Four files, 200 kB/s each; a busy machine has them wait, and then come at once.
+        assert 50_000 < now["rate"] < TOTAL
+        assert 0 < now["eta_seconds"] < 80
         assert [one["path"] for one in now["current"]] == [f"{n}.safetensors" for n in range(4)]
         assert all(0 < one["bytes_done"] < one["size"] == 1_000_000 for one in now["current"])
     last = puller.progress()
