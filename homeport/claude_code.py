@@ -22,9 +22,8 @@ _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 #: since 2.1.328 (docs/clients.md).
 OLDEST_CLIENT = (2, 1, 328)
 
-#: Its package, and how a person installs that without being root.
+#: Its package at npm.
 PACKAGE = "@anthropic-ai/claude-code"
-BY_HAND = f"npm install --global --prefix ~/.local {PACKAGE}"
 
 #: Some of the client's calls use these names whatever it is told (2.1.330): a server that serves
 #: them as well spares it a 404.
@@ -44,6 +43,15 @@ NEUTRAL_SETTINGS: dict[str, Any] = {
     },
     "disableAutoMode": "disable",
 }
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def by_hand(version: tuple[int, ...] = OLDEST_CLIENT) -> str:
+    """What a person types who is not root to have Claude Code of `version`."""
+    return f"npm install --global --prefix ~/.local {PACKAGE}@{dotted(version)}"
 
 
 def environment(route: Route, ca_path: str | None = None) -> dict[str, str]:
@@ -117,12 +125,12 @@ def router_environment(router: Router) -> dict[str, str]:
     # What is picked in /model is what its subagents are. The tiers stay with the first route, so
     # that nothing of a session goes to Anthropic unless a model of theirs is picked.
     variables["CLAUDE_CODE_SUBAGENT_MODEL"] = "inherit"
-    if router.anthropic and router.endpoint.token:
+    if router.anthropic:
         # The user's own login goes on to Anthropic, and is replaced for any other model.
         # A token of the shell's would take its place, and go there too.
         variables["ANTHROPIC_AUTH_TOKEN"] = ""
         del variables["ANTHROPIC_API_KEY"]
-        variables["ANTHROPIC_CUSTOM_HEADERS"] = f"{HEADER}: {router.endpoint.token.value}"
+        variables["ANTHROPIC_CUSTOM_HEADERS"] = f"{HEADER}: {router.route.client_token}"
     return variables
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -27,9 +27,7 @@ def check_keys(spec: dict[str, Any], known: dict[str, Kinds], required: Iterable
     than that says, or lacks one that is `required`."""
     for key, value in spec.items():
         if key not in known:
-            close = get_close_matches(str(key), known, n=1)
-            fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}"
-            raise SettingsError(str(key), value, "nothing reads this key", fix)
+            raise SettingsError(str(key), value, "nothing reads this key", did_you_mean(key, known))
         if not is_kind(value, known[key]):
             raise SettingsError(
                 key, value, f"it has to be a {kind_name(known[key])}", "Write it so"
@@ -37,6 +35,12 @@ def check_keys(spec: dict[str, Any], known: dict[str, Kinds], required: Iterable
     for key in required:
         if key not in spec:
             raise SettingsError(key, None, "it cannot be left out", f"Add {key!r}")
+
+
+def did_you_mean(value: object, known: Collection[str]) -> str:
+    """The fix for a value that is none of those `known`: the one that is most like it, or all."""
+    close = get_close_matches(str(value), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known) or 'none'}"
 
 
 def is_kind(value: object, kind: Kinds) -> bool:

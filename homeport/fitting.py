@@ -58,20 +58,16 @@ def fitted(settings: HostSettings, memories: tuple[Memory, ...]) -> Fitted:
             part = None if settings.serves_mirror else choice.quant.name
             serves[route] = _resolved(route, replace(weights, part=part), choice)
             memories = tuple(one.without(choice) for one in memories)
-    workstation = _of_workstation(settings.workstation, serves)
-    if (
-        settings.workstation
-        and settings.workstation.router
-        and not (workstation and workstation.router)
-    ):
+    fitting = replace(
+        settings,
+        workstation=_of_workstation(settings.workstation, serves),
+        serves=tuple(found for found in serves.values() if found),
+        uses=tuple(found for route in settings.uses if (found := serves.get(route, route))),
+    )
+    if settings.router and not fitting.router:
         too_large.append("there is no router here: none of its routes is left")
     return Fitted(
-        settings=replace(
-            settings,
-            workstation=workstation,
-            serves=tuple(found for found in serves.values() if found),
-            uses=tuple(found for route in settings.uses if (found := serves.get(route, route))),
-        ),
+        settings=fitting,
         choices=choices,
         too_large=tuple(too_large),
     )

@@ -218,5 +218,5 @@ def _variables(
         "variables": {name: value for name, value in found.items() if name not in secret},
         "all_variables": _ALL_VARIABLES,
         "common": _common(layout),
-        "install": f"{claude_code.BY_HAND}@{'.'.join(map(str, claude_code.OLDEST_CLIENT))}",
+        "install": claude_code.by_hand(),
     }

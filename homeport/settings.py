@@ -16,12 +16,13 @@ from typing import Any
 
 from . import ROOT, gpu_settings, laptop_settings, pins, tokens, workstation_settings
 from .catalog import MODELS
-from .errors import Kinds, SettingsError, check_keys, is_kind, kind_name
+from .errors import Kinds, SettingsError, check_keys, did_you_mean, is_kind, kind_name
 from .gpu_settings import GPU_KEYS, GpuSettings, Peer
 from .laptop_settings import LAPTOP_KEYS, LaptopSettings
 from .model import Endpoint, Model, Route, check_served_together
 from .pins import Pin
 from .recipe import LaptopRecipe
+from .router import Router
 from .sources import HUB_KEYS, Source, source
 from .weights import FileWeights, HubWeights, together
 from .workstation_settings import FIRST_FREE_PORT, WORKSTATION_KEYS, WorkstationSettings
@@ -107,6 +108,11 @@ class HostSettings:
     gpu: GpuSettings | None
     of_machine: bool
     workstation: WorkstationSettings | None
+
+    @property
+    def router(self) -> Router | None:
+        """The router of a workstation that is to have one."""
+        return self.workstation.router if self.workstation else None
 
 
 def of(host: HostData) -> HostSettings:
@@ -431,8 +437,7 @@ def _named(
 def _lookup(host: HostData, key: str, alias: object, routes: dict[str, Route]) -> Route:
     if isinstance(alias, str) and alias in routes:
         return routes[alias]
-    close = get_close_matches(str(alias), routes, n=1)
-    fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(routes) or 'none'}"
+    fix = did_you_mean(alias, routes)
     raise SettingsError(f"{host.origin(key)}: {key}", alias, "no route has this alias", fix)
 
 

@@ -6,13 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from . import tokens
-from .claude_code import NEUTRAL_SETTINGS, OLDEST_CLIENT
+from .claude_code import NEUTRAL_SETTINGS, OLDEST_CLIENT, dotted
 from .editors import FILES
-from .errors import Kinds, SettingsError, check_keys
+from .errors import Kinds, SettingsError, check_keys, did_you_mean
 from .model import Endpoint, Route
 from .router import ANTHROPIC_ID, LARGE_CONTEXT, Router
 
@@ -121,12 +120,11 @@ def _version(value: str | None) -> tuple[int, ...] | None:
         )
     version = tuple(map(int, value.split(".")))
     if version < OLDEST_CLIENT:
-        oldest = ".".join(map(str, OLDEST_CLIENT))
         raise SettingsError(
             "claude_code",
             value,
             "it takes no notice of how many tokens a server holds",
-            f"Write {oldest} or newer",
+            f"Write {dotted(OLDEST_CLIENT)} or newer",
         )
     return version
 
@@ -142,12 +140,11 @@ def _router(
         wanted = list(known) if spec.get("routes") is None else spec["routes"]
         for alias in wanted:
             if not isinstance(alias, str) or alias not in known:
-                close = get_close_matches(str(alias), known, n=1)
                 raise SettingsError(
                     "routes",
                     alias,
                     f"{name} uses no route with this alias",
-                    f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}",
+                    did_you_mean(alias, known),
                 )
         if not wanted:
             raise SettingsError("routes", wanted, "there is nothing to route", "Name some, or None")

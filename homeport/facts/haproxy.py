@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyinfra.api import FactBase, StringCommand
 
 from .host import EXTRA_PATH
-from .nginx import AS_ROOT
+from .packages import AS_ROOT
 
 #: What homeport installs, with apt or Homebrew.
 PACKAGE = "haproxy"

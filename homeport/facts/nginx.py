@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase, StringCommand
 
+from .packages import AS_ROOT
+
 #: What homeport installs, and where nginx is, which a user's PATH may lack.
 PACKAGE = "nginx-light"
 _PATH = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"'
 
 #: The unit of the distribution's own server, which is to serve nothing that nobody asked for.
 UNIT = "/etc/systemd/system/nginx.service"
-
-#: Shell that runs its arguments as root: `root apt-get update`.
-AS_ROOT = 'root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }; '
 
 
 @dataclass(frozen=True)

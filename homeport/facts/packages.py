@@ -5,7 +5,9 @@ from __future__ import annotations
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 from .file import Lines
-from .nginx import AS_ROOT
+
+#: Shell that runs its arguments as root: `root apt-get update`.
+AS_ROOT = 'root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }; '
 
 
 class MissingFact(Lines):

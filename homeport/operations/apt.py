@@ -6,8 +6,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from ..facts.file import FileStateFact
-from ..facts.nginx import AS_ROOT
-from ..facts.packages import InstalledFact, MissingFact
+from ..facts.packages import AS_ROOT, InstalledFact, MissingFact
 from ..layout import Layout
 from .file import Commands
 

@@ -9,6 +9,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from .. import claude_code, report
+from ..claude_code import dotted
 from ..facts.client import CaskOutdatedFact, Client, ClientFact, Kind
 from ..facts.engine import TextFact
 from ..facts.file import EntriesFact
@@ -103,7 +104,7 @@ def wrapper(layout: Layout) -> str:
 
 
 def directory(target: Target, version: tuple[int, ...]) -> str:
-    return target.layout.path("client", text(version))
+    return target.layout.path("client", dotted(version))
 
 
 def problem(target: Target) -> str | None:
@@ -119,8 +120,8 @@ def problem(target: Target) -> str | None:
     if wanted and change.script:
         return None
     return (
-        f"{found.path} is Claude Code {text(found.version)}, which takes no notice of how many "
-        f"tokens a server holds; {text(claude_code.OLDEST_CLIENT)} does. Type: {change.by_hand}"
+        f"{found.path} is Claude Code {dotted(found.version)}, which takes no notice of how many "
+        f"tokens a server holds; {dotted(claude_code.OLDEST_CLIENT)} does. Type: {change.by_hand}"
     )
 
 
@@ -132,39 +133,39 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
         if found.version > version:
             report.say(
                 host,
-                f"{found.path} is Claude Code {text(found.version)}; this fleet is tested with "
-                f"{text(version)}",
+                f"{found.path} is Claude Code {dotted(found.version)}; this fleet is tested with "
+                f"{dotted(version)}",
             )
-        host.noop(f"{found.path} is Claude Code {text(found.version)}")
+        host.noop(f"{found.path} is Claude Code {dotted(found.version)}")
         return
     if found and _newest_of_homebrew(found, target):
         report.say(
             host,
-            f"{found.path} is Claude Code {text(found.version)}, and Homebrew has no newer "
-            f"{found.cask}; this fleet is tested with {text(version)}",
+            f"{found.path} is Claude Code {dotted(found.version)}, and Homebrew has no newer "
+            f"{found.cask}; this fleet is tested with {dotted(version)}",
         )
-        host.noop(f"Homebrew has no newer than {text(found.version)}")
+        host.noop(f"Homebrew has no newer than {dotted(found.version)}")
         return
     if found is None and ours(target) and _is_there(target, version):
-        host.noop(f"Claude Code {text(version)} is there")
+        host.noop(f"Claude Code {dotted(version)} is there")
         return
     change = _change(found, target, version)
     if change.script is None:
-        there = f"is {text(found.version) or 'broken'}" if found else "is not installed"
+        there = f"is {dotted(found.version) or 'broken'}" if found else "is not installed"
         report.say(host, f"Claude Code {there}. Type: {change.by_hand}")
-        host.noop(f"it cannot be brought to {text(version)} from here")
+        host.noop(f"it cannot be brought to {dotted(version)} from here")
         return
     yield StringCommand(
         brew.variables(
             program=change.program,
-            wanted=text(version),
+            wanted=dotted(version),
             prefix=change.prefix,
-            package=f"{claude_code.PACKAGE}@{text(version)}",
+            package=f"{claude_code.PACKAGE}@{dotted(version)}",
             npm=target.machine.npm or "",
             cache=target.layout.path("client", "npm-cache"),
             brew=target.machine.brew or "",
             cask=change.cask,
-            oldest=text(claude_code.OLDEST_CLIENT),
+            oldest=dotted(claude_code.OLDEST_CLIENT),
             record=_record(target.layout),
             failed=f"homeport: Claude Code could not be installed, see the lines above. Type: "
             f"{change.by_hand}",
@@ -182,7 +183,7 @@ def present(version: tuple[int, ...], target: Target) -> Commands:
 def only(version: tuple[int, ...] | None, target: Target) -> Commands:
     """Remove what homeport installed, but `version`; all of it where that is None."""
     folder = target.layout.path("client")
-    keep = text(version) if version else ""
+    keep = dotted(version) if version else ""
     others = [name for name in host.get_fact(EntriesFact, path=folder) if name != keep]
     if not others:
         host.noop("nothing else is there")
@@ -222,14 +223,10 @@ def to_be_had(target: Target, version: tuple[int, ...]) -> bool:
     return bool(target.machine.npm) or _is_there(target, version)
 
 
-def text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
-
-
 def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> Change:
     """How Claude Code gets to `version` here, by what installed it."""
-    machine, package = target.machine, f"{claude_code.PACKAGE}@{text(version)}"
-    native = f"curl -fsSL https://claude.ai/install.sh | bash -s {text(version)}"
+    machine, package = target.machine, f"{claude_code.PACKAGE}@{dotted(version)}"
+    native = f"curl -fsSL https://claude.ai/install.sh | bash -s {dotted(version)}"
     by_npm = f"npm install --global --prefix ~/.local {package}; or, without npm: {native}"
     if found is None and _by_brew(target):
         path = f"{(machine.brew or '').removesuffix('/brew')}/claude"
@@ -249,7 +246,7 @@ def _change(found: Client | None, target: Target, version: tuple[int, ...]) -> C
         typed = f"brew upgrade --cask {found.cask}{who}{newest}"
         return Change(found.path, script, typed, cask=found.cask)
     if found.kind is Kind.NATIVE:
-        return Change(found.path, _NATIVE, f"claude install {text(version)}")
+        return Change(found.path, _NATIVE, f"claude install {dotted(version)}")
     typed = f"npm install --global --prefix {quote(found.prefix)} {package}"
     possible = found.writable and machine.npm
     return Change(

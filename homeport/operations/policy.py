@@ -10,7 +10,7 @@ from pyinfra.api import QuoteString, StringCommand, operation
 
 from ..facts.engine import TextFact
 from ..facts.file import FileState, FileStateFact
-from ..facts.nginx import AS_ROOT
+from ..facts.packages import AS_ROOT
 from ..layout import Layout
 from . import file
 from .file import Commands, failure

@@ -42,9 +42,8 @@ def served(router: Router, target: Target) -> Commands:
     """Have HAProxy route what `router` says. What it is started from depends on the program that is
     there, so it is found out when it comes to that."""
     layout, machine = target.layout, target.machine
-    token = router.endpoint.token.value if router.endpoint.token else ""
     for path, content in (
-        (routing.secret(layout), f"{token}\n".encode()),
+        (routing.secret(layout), f"{router.route.client_token}\n".encode()),
         (routing.tokens(layout), router.tokens),
         (routing.configuration(layout), _configuration(router, target)),
     ):
@@ -89,8 +88,7 @@ def _configuration(router: Router, target: Target) -> bytes:
 def _service(router: Router, target: Target) -> Service:
     found = host.get_fact(HaproxyFact)
     content = _configuration(router, target)
-    token = router.endpoint.token.value if router.endpoint.token else ""
-    secrets = token + router.tokens.decode()
+    secrets = router.route.client_token + router.tokens.decode()
     inputs = (digest(content.decode()), sealed(secrets), found.made)
     cas = tuple(digest((one.endpoint.ca or b"").decode()) for one in router.routes)
     return routing.service(found.program or PACKAGE, (*inputs, *cas), target.layout)

@@ -148,8 +148,7 @@ def shown(route: Route, target: Target) -> Commands:
         )
         report.say(host, f"claude:   {answer}")
     else:
-        oldest = client.text(claude_code.OLDEST_CLIENT)
-        report.say(host, f"claude:   not installed; type: {claude_code.BY_HAND}@{oldest}")
+        report.say(host, f"claude:   not installed; type: {claude_code.by_hand()}")
     report.say(host, f"next:     open a new terminal and type: source {route.script}")
     report.say(host, "back to Anthropic: source use-anthropic.sh")
     yield from ()

@@ -16,14 +16,9 @@ from . import ports, supervision
 DIRECTORIES = ("state", "env", "lib", "log", "routes", "service")
 
 
-def wanted(target: Target) -> routing.Router | None:
-    settings = target.settings.workstation
-    return settings.router if settings else None
-
-
 def problems(target: Target) -> list[str]:
     """What stands in the way on this host, a sentence each, found without changing anything."""
-    one = wanted(target)
+    one = target.settings.router
     if one is None:
         return []
     taken = ports.problem(one.endpoint.port, "the router", target)
@@ -38,13 +33,17 @@ def problems(target: Target) -> list[str]:
 
 def services(target: Target) -> list[str]:
     """The definitions of the services that this role has on the host."""
-    return [routing.definition(target.machine.manager, target.layout)] if wanted(target) else []
+    return (
+        [routing.definition(target.machine.manager, target.layout)]
+        if target.settings.router
+        else []
+    )
 
 
 @deploy("Router")
 def apply(target: Target, keep: list[str]) -> None:
     """`keep` are the definitions of all services that any role has on this host."""
-    layout, one = target.layout, wanted(target)
+    layout, one = target.layout, target.settings.router
     if one is None:
         service.only(name="Remove services that nothing needs", target=target, keep=keep)
         # What an interrupted run left without a service.

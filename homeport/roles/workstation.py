@@ -57,12 +57,12 @@ def apply(target: Target) -> None:
         name=f"Directories in {layout.directory}",
         paths=[layout.directory, *map(layout.path, DIRECTORIES)],
     )
-    _client(target, own.claude_code)
+    installed = _client(target, own.claude_code)
     for route in settings.uses:
         _route(route, target, own)
     if own.router:
         _router(own.router, target, own)
-    for folder, names in _kept(target).items():
+    for folder, names in _kept(target, installed).items():
         file.only(name=f"Remove what no route needs in {folder}", folder=folder, keep=names)
     file.write(
         name="Write use-anthropic.sh",
@@ -114,15 +114,17 @@ def apply(target: Target) -> None:
             verify.shown(name="Show an answer", route=route, target=target)
 
 
-def _client(target: Target, version: tuple[int, ...] | None) -> None:
-    """Claude Code itself."""
+def _client(target: Target, version: tuple[int, ...] | None) -> bool:
+    """Claude Code itself; whether it is one of homeport's own directory."""
     if version:
         client.present(
-            name=f"Have Claude Code {client.text(version)}", version=version, target=target
+            name=f"Have Claude Code {claude_code.dotted(version)}",
+            version=version,
+            target=target,
         )
     ours = version if version and client.ours(target) else None
     if ours and not client.to_be_had(target, ours):
-        return  # an older one is better than none
+        return True  # an older one is better than none
     if ours:
         file.write(
             name="Write the claude that calls it",
@@ -131,6 +133,7 @@ def _client(target: Target, version: tuple[int, ...] | None) -> None:
             mode="755",
         )
     client.only(name="Remove versions that nobody calls", version=ours, target=target)
+    return ours is not None
 
 
 def _route(route: Route, target: Target, own: WorkstationSettings) -> None:
@@ -200,7 +203,7 @@ def _fish(target: Target) -> None:
     layout, uses = target.layout, target.settings.uses
     file.private_directories(name=f"Directory {layout.fish}", paths=[layout.fish])
     functions = [(route, render.use_route_fish(route, layout)) for route in uses]
-    if router := _router_of(target):
+    if router := target.settings.router:
         variables = claude_code.router_environment(router)
         functions.append((router.route, render.use_route_fish(router.route, layout, variables)))
     for route, content in functions:
@@ -229,11 +232,6 @@ def _policy_problem(target: Target) -> str | None:
     )
 
 
-def _router_of(target: Target) -> Router | None:
-    settings = target.settings.workstation
-    return settings.router if settings else None
-
-
 def _explain(target: Target) -> None:
     layout = target.layout
     program = layout.path("lib", PROGRAM.name)
@@ -254,11 +252,11 @@ def _extras(route: Route, target: Target) -> tuple[str, ...]:
     return settings.extras
 
 
-def _kept(target: Target) -> dict[str, list[str]]:
+def _kept(target: Target, client_installed: bool) -> dict[str, list[str]]:
     """The files that today's routes have, in each folder of theirs; others are of earlier ones."""
-    layout, router = target.layout, _router_of(target)
+    layout, router = target.layout, target.settings.router
     uses = (*target.settings.uses, *((router.route,) if router else ()))
-    installed = ["claude"] if client.ours(target) else []
+    installed = ["claude"] if client_installed else []
     functions = ["use-anthropic.fish", *(f"{route.command}.fish" for route in uses)]
     return {
         layout.bin: ["use-anthropic.sh", EXPLAIN, *(route.script for route in uses), *installed],
