@@ -1,0 +1,61 @@
+"""Say what is wrong with homeport on this machine, why, and what to type. It changes nothing.
+
+usage: homeport-doctor [--json] [--deep]
+
+Asks the servers that this machine runs or uses, and nobody else. The status is 0 where all is
+healthy, 1 where something is not, or could not be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .areas import AREAS
+from .table import Context, examine
+from .wanted import Wanted
+from .words import lines
+
+
+def main(arguments: Sequence[str], state: Path) -> int:
+    """`state` is the file that the deploy wrote."""
+    parser = argparse.ArgumentParser(
+        prog="homeport-doctor", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--json", action="store_true", help="the same, for programs")
+    parser.add_argument("--deep", action="store_true", help="read and hash all weights again")
+    asked = parser.parse_args(arguments)
+    try:
+        wanted = Wanted.of(json.loads(state.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print("homeport-doctor: %s cannot be read (%s). Run the deploy again" % (state, error))
+        return 1
+    report = examine(AREAS, Context(wanted, os.environ, Path.cwd(), asked.deep))
+    if asked.json:
+        print(json.dumps(report.document(), indent=2))
+    else:
+        print("\n".join(lines(report, "this machine")))
+    return 0 if report.is_healthy else 1
+
+
+def asked() -> None:
+    """Answer the fleet's doctor: one JSON object on stdin, one on stdout."""
+    question = json.load(sys.stdin)
+    context = Context(
+        wanted=Wanted.of(question["wanted"]),
+        shell={"HOME": question["wanted"]["home"]},
+        directory=Path(question["wanted"]["home"]),
+        deep=question["deep"],
+        asked_at=question["asked_at"],
+    )
+    print(json.dumps(examine(AREAS, context).document()))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main(sys.argv[1:], Path(sys.argv[0]).resolve().parent.parent / "state" / "doctor.json")
+    )

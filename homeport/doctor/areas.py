@@ -1,0 +1,13 @@
+"""All areas: every check that there is, in the order of what matters most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .table import Area, Check
+
+AREAS: tuple[Area[Any], ...] = ()
+
+
+def checks() -> list[Check[Any]]:
+    return [check for area in AREAS for check in area.checks]
