@@ -47,7 +47,7 @@ def asked() -> None:
     question = json.load(sys.stdin)
     context = Context(
         wanted=Wanted.of(question["wanted"]),
-        shell={"HOME": question["wanted"]["home"]},
+        variables={"HOME": question["wanted"]["home"]},
         directory=Path(question["wanted"]["home"]),
         deep=question["deep"],
         asked_at=question["asked_at"],
@@ -56,6 +56,5 @@ def asked() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        main(sys.argv[1:], Path(sys.argv[0]).resolve().parent.parent / "state" / "doctor.json")
-    )
+    beside = Path(sys.argv[0]).resolve().parent.parent
+    sys.exit(main(sys.argv[1:], beside / "state" / "doctor.json"))

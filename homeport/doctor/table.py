@@ -204,8 +204,8 @@ def _examine(area: Area[Any], context: Context) -> Report:
             except Exception as error:
                 said = "%s: %s" % (type(error).__name__, error)
                 reasons.setdefault(said, []).append(check.name)
-        for why, names in reasons.items():
-            unchecked.append(Unchecked(tuple(names), subject.about, why))
+        for why, unmade in reasons.items():
+            unchecked.append(Unchecked(tuple(unmade), subject.about, why))
         said = area.healthy(subject.seen) if before == (len(findings), len(unchecked)) else ""
         healthy += [said] if said else []
         if one := area.facts(subject.seen):

@@ -30,8 +30,8 @@ class Weights:
 class Service:
     """A server that runs here. `start` and `logs` are what a person types; `log` is its file, ""
     where the journal has it. `bind` is the address that it should listen on; `context` and
-    `max_output` are tokens; `needs` the bytes of memory that model and context take, None where that
-    is not known. `program` is the llama-server, or the Python of the engine, `build` the oldest
+    `max_output` are tokens; `needs` the bytes of memory that model and context take, None where
+    that is not known. `program` is the llama-server, or the Python of the engine, `build` the oldest
     llama.cpp that loads the model. `tools`: whether it is to call tools."""
 
     name: str
@@ -85,8 +85,8 @@ class Route:
 class Wanted:
     """`home` and `directory` are paths, `manager` starts the services; `client` is the version of
     Claude Code that there should be at least, None where that is left alone; `settings` is what is
-    merged into ~/.claude/settings.json. `deployed` is the digest of what `deploy.py` makes here, and
-    `owner` tells this deployment from others."""
+    merged into ~/.claude/settings.json. `deployed` is the digest of what `deploy.py` makes here,
+    and `owner` tells this deployment from others."""
 
     homeport: str
     home: str
