@@ -31,8 +31,8 @@ class Service:
     """A server that runs here. `start` and `logs` are what a person types; `log` is its file, ""
     where the journal has it. `bind` is the address that it should listen on; `context` and
     `max_output` are tokens; `needs` the bytes of memory that model and context take, None where
-    that is not known. `program` is the llama-server, or the Python of the engine, `build` the oldest
-    llama.cpp that loads the model. `tools`: whether it is to call tools."""
+    that is not known. `program` is the llama-server, or the Python of the engine, `build` the
+    oldest llama.cpp that loads the model. `tools`: whether it is to call tools."""
 
     name: str
     alias: str
