@@ -5,7 +5,7 @@ A host is looked at first. Where something stands in the way it is named, and no
 
 from pyinfra import host
 
-from homeport.roles import gpu_host, laptop, mirror, router, turn, weights, workstation
+from homeport.roles import doctor, gpu_host, laptop, mirror, router, turn, weights, workstation
 from homeport.target import current, fit, room
 
 holds_weights = "mirror" in host.groups
@@ -49,3 +49,5 @@ if target and fit(target, *checks):
     if has_people:
         router.apply(target=target, keep=keep)  # where it is wanted; it has to answer
         workstation.apply(target=target)  # Claude Code, use-scripts, settings.json, PATH
+
+    doctor.apply(target=target)  # homeport-doctor, for when something does not work

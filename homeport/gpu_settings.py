@@ -42,8 +42,8 @@ RESTARTS = ("when-needed", "never")
 @dataclass(frozen=True)
 class GpuSettings:
     """What a GPU host serves: `route`, by the engine that `lock` pins, at its `place` in the
-    replica whose hosts are `members` (their names, the head first). `cuda` is the major version of
-    it that the engine is built for, None where that is unknown."""
+    replica, one of `replicas`, whose hosts are `members` (their names, the head first). `cuda` is
+    the major version of it that the engine is built for, None where that is unknown."""
 
     route: Route
     engine: Engine
@@ -55,6 +55,7 @@ class GpuSettings:
     members: tuple[str, ...]
     arguments: tuple[str, ...]
     may_restart: bool
+    replicas: int = 1
     warnings: tuple[str, ...] = ()
 
     @property
@@ -122,6 +123,7 @@ def of(own: Peer, fleet: tuple[Peer, ...], serves: tuple[Route, ...]) -> GpuSett
         members=members,
         arguments=tuple(own.values.get("engine_arguments", ())),
         may_restart=_may_restart(own),
+        replicas=own.values.get("replicas", 1),
     )
     try:
         warnings = engine.check(settings.serving("/weights"))

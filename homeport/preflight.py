@@ -29,6 +29,10 @@ from .settings import HostData
 
 #: Scripts that change hosts, and options with which nothing is changed.
 _CHANGE = {"deploy.py", "remove.py"}
+DOCTOR = "doctor.py"
+
+#: The key, said by --data, with which the doctor reads all weights.
+DEEP = "deep"
 _LOOK = {"--dry", "--debug-facts", "--debug-operations"}
 
 _NO_QUESTION = {"-y", "--yes", "--dry", "--json", "-h", "--help"}
@@ -48,6 +52,11 @@ def install(state: State) -> None:
     later = gevent.get_hub().loop.run_callback_threadsafe
     signal.signal(signal.SIGINT, lambda *_: later(interrupt, state, run))
     init = state.init
+    looks = DOCTOR in _scripts()
+    if looks:
+        from . import fleet_doctor  # which needs what is here
+
+        fleet_doctor.install(state)
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
         found = check(inventory, keywords.get("initial_limit"))
@@ -60,6 +69,8 @@ def install(state: State) -> None:
             state.config.FAIL_PERCENT = None
         state.add_callback_handler(Connections())
         together = {name: one.gpu.members for name, one in found.items() if one.gpu}
+        if looks:
+            return  # the doctor says all itself
         atexit.register(say_last_lines, state, together)
 
     state.init = check_and_init  # type: ignore[method-assign]
@@ -111,7 +122,7 @@ def check(inventory: Inventory, limit: list[Host] | None) -> dict[str, settings.
     for host in inventory:
         try:
             data = host_data(host)
-            for sentence in settings.unread(data, keys_of_connectors()):
+            for sentence in settings.unread(data, keys_of_connectors() | {DEEP}):
                 logger.warning(sentence)
             wanted = settings.of(data)
             if not data.removing:
@@ -125,7 +136,10 @@ def check(inventory: Inventory, limit: list[Host] | None) -> dict[str, settings.
         settings.check_mirror(found)
     except SettingsError as error:
         problems.append(str(error))
-    problems += cut_apart(limit, found)
+    if DOCTOR in _scripts():
+        limit = None  # it may look at some of the hosts that serve together
+    else:
+        problems += cut_apart(limit, found)
     problems += [
         f"--serial is one host after the other, and {' and '.join(one.gpu.members)} serve "
         f"{one.gpu.route.alias} together. Leave it out, or these hosts, by --exclude gpu_hosts"

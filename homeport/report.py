@@ -16,12 +16,17 @@ def say(host: Host, sentence: str) -> None:
     _sentences[host.name].append(sentence)
 
 
+def said(host: Host) -> list[str]:
+    """The sentences kept for `host`."""
+    return list(_sentences[host.name])
+
+
 def lines(state: State, host: Host) -> list[str]:
     """The sentences kept for `host`; first, one that says whether anything changed there."""
-    said = list(_sentences[host.name])
+    kept = said(host)
     if host in state.activated_hosts:
-        said = [_outcome(state, host), *said] if state.is_executing else []
-    return [f"{host.print_prefix}{line}" for line in said]
+        kept = [_outcome(state, host), *kept] if state.is_executing else []
+    return [f"{host.print_prefix}{line}" for line in kept]
 
 
 def complete(state: State, host: Host) -> bool:

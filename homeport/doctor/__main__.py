@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .areas import AREAS
 from .table import Context, examine
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str], state: Path) -> int:
     parser.add_argument("--deep", action="store_true", help="read and hash all weights again")
     asked = parser.parse_args(arguments)
     try:
-        wanted = Wanted.of(json.loads(state.read_text("utf-8")))
+        wanted = Wanted.of(json.loads(state.read_text("utf-8"))["wanted"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         print("homeport-doctor: %s cannot be read (%s). Run the deploy again" % (state, error))
         return 1
@@ -42,9 +42,8 @@ def main(arguments: Sequence[str], state: Path) -> int:
     return 0 if report.is_healthy else 1
 
 
-def asked() -> None:
-    """Answer the fleet's doctor: one JSON object on stdin, one on stdout."""
-    question = json.load(sys.stdin)
+def answer(question: Mapping[str, Any]) -> None:
+    """Answer the fleet's doctor, with one JSON object on a line of its own."""
     context = Context(
         wanted=Wanted.of(question["wanted"]),
         variables={"HOME": question["wanted"]["home"]},
@@ -53,8 +52,3 @@ def asked() -> None:
         asked_at=question["asked_at"],
     )
     print(json.dumps(examine(AREAS, context).document()))
-
-
-if __name__ == "__main__":
-    beside = Path(sys.argv[0]).resolve().parent.parent
-    sys.exit(main(sys.argv[1:], beside / "state" / "doctor.json"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import drift
 from .table import Area, Check
 
-AREAS: tuple[Area[Any], ...] = ()
+AREAS: tuple[Area[Any], ...] = (drift.AREA,)
 
 
 def checks() -> list[Check[Any]]:

@@ -198,7 +198,7 @@ def _examine(area: Area[Any], context: Context) -> Report:
         reasons: dict[str, list[str]] = {}
         for check in area.checks:
             try:
-                findings += _made(check, subject)
+                findings += findings_of(check, subject)
             except CannotTell as reason:
                 reasons.setdefault(str(reason), []).append(check.name)
             except Exception as error:
@@ -214,7 +214,7 @@ def _examine(area: Area[Any], context: Context) -> Report:
     return Report(tuple(findings), tuple(unchecked), tuple(healthy), facts, 0)
 
 
-def _made(check: Check[Any], subject: Subject[Any]) -> Iterator[Finding]:
+def findings_of(check: Check[Any], subject: Subject[Any]) -> Iterator[Finding]:
     for own in check.find(subject.seen):
         values = {**subject.values, **own}
         yield Finding(

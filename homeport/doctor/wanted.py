@@ -32,7 +32,9 @@ class Service:
     where the journal has it. `bind` is the address that it should listen on; `context` and
     `max_output` are tokens; `needs` the bytes of memory that model and context take, None where
     that is not known. `program` is the llama-server, or the Python of the engine, `build` the
-    oldest llama.cpp that loads the model. `tools`: whether it is to call tools."""
+    oldest llama.cpp that loads the model. `tools`: whether it is to call tools. `names`: what it
+    serves besides; `simple`: whether its clients run in simple mode. One that does not
+    `answers` only helps the one that does."""
 
     name: str
     alias: str
@@ -58,6 +60,9 @@ class Service:
     needs: Optional[int] = None
     gpus: int = 0
     replicas: int = 1
+    names: tuple[str, ...] = ()
+    simple: bool = False
+    answers: bool = True
     weights: Optional[Weights] = None
 
 
@@ -114,6 +119,7 @@ class Wanted:
 
 def _service(document: Mapping[str, Any]) -> Service:
     own = _known(Service, document)
+    own["names"] = tuple(own.get("names", ()))
     if own.get("weights"):
         own["weights"] = Weights(**_known(Weights, own["weights"]))
     return Service(**own)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..memory import CHECKPOINTS, Kind, Memory
-from ..model import Route
+from ..model import Endpoint, Route
 from . import first_cause
 
 #: MiB of prompts that are kept, where nothing is known of the machine's memory.
@@ -97,7 +97,7 @@ class LlamaServer:
         found = [
             ("model", self.model_path),
             ("alias", model.alias),
-            ("host", endpoint.address if endpoint.loopback else "0.0.0.0"),  # noqa: S104 - with a token
+            ("host", bind(endpoint)),
             ("port", str(endpoint.port)),
             ("context", str(model.context)),
             # Else it is four conversations, and the context is shared by them.
@@ -128,6 +128,11 @@ class LlamaServer:
         if self.token_path:
             found.append(("token", self.token_path))
         return found
+
+
+def bind(endpoint: Endpoint) -> str:
+    """What the server listens on."""
+    return endpoint.address if endpoint.loopback else "0.0.0.0"  # noqa: S104 - with a token
 
 
 def flags_in_help(text: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import secrets
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from functools import wraps
 from io import BytesIO
@@ -66,6 +67,15 @@ def said_failure(sentence: str) -> StringCommand:
     return failure(sentence)
 
 
+#: What this run has written, or found as it should be, on each host (by its name): path -> state.
+_written: dict[str, dict[str, FileState]] = defaultdict(dict)
+
+
+def written() -> dict[str, FileState]:
+    """Every file of this host that `write` has seen to in this run."""
+    return dict(_written[host.name])
+
+
 @operation()
 def write(path: str, content: bytes, mode: str = "644") -> Commands:
     """Make `path` hold exactly `content`; its directory has to be there.
@@ -74,6 +84,7 @@ def write(path: str, content: bytes, mode: str = "644") -> Commands:
     the old one only when it is complete. Nothing of it appears in commands or diffs.
     """
     wanted = FileState(mode, hashlib.sha256(content).hexdigest())
+    _written[host.name][path] = wanted
     if host.get_fact(FileStateFact, path=path) == wanted:
         host.noop(f"{path} is as it should be")
         return

@@ -22,6 +22,7 @@ OLDEST_PYTHON = (3, 11)
 #: What homeport makes here, and who may look into it: the server's user has to reach its programs.
 DIRECTORIES = {
     "": "755",
+    "bin": "755",
     "state": "700",
     "env": "755",
     "lib": "755",

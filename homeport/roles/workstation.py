@@ -10,7 +10,7 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import deploy
 
-from .. import claude_code, editors, policy, render, shell_line
+from .. import claude_code, doctoring, editors, policy, render, shell_line
 from .. import router as routing
 from ..facts.file import CannotRead, DirectoriesFact, SizeAndTimeFact, read
 from ..facts.host import REMOTE, Machine
@@ -259,7 +259,11 @@ def _kept(target: Target, client_installed: bool) -> dict[str, list[str]]:
     installed = ["claude"] if client_installed else []
     functions = ["use-anthropic.fish", *(f"{route.command}.fish" for route in uses)]
     return {
-        layout.bin: ["use-anthropic.sh", EXPLAIN, *(route.script for route in uses), *installed],
+        layout.bin: [
+            *("use-anthropic.sh", EXPLAIN, doctoring.COMMAND),
+            *(route.script for route in uses),
+            *installed,
+        ],
         layout.fish: functions if _fish_folder(target.machine) else [],
         layout.path("routes"): [
             f"{route.name}.{kind}"

@@ -1,0 +1,241 @@
+"""What the doctor is told of a host, and the program that looks there. Never talks to a host."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from pyinfra import host
+
+from . import ROOT, __version__, claude_code, gpu_serving, serving
+from . import router as routing
+from .doctor import wanted as doctor
+from .doctor.wanted import Wanted
+from .engines import llama_cpp
+from .model import Route
+from .preflight import host_data
+from .router import Router
+from .service import Manager, digest, start_command
+from .settings import KEYS
+from .target import Target
+from .weights import HubWeights
+
+#: The program, as it stands in `lib`, and the command that runs it.
+PROGRAM = "doctor.pyz"
+COMMAND = "homeport-doctor"
+
+#: What it is made of: modules that need nothing but Python 3.9.
+_MODULES = ("doctor/*.py", "remote/explain.py", "remote/probe.py", "remote/port_owner.py",
+            "remote/pull.py", "remote/__init__.py")  # fmt: skip
+
+_MAIN = """
+import sys
+from pathlib import Path
+
+from homeport.doctor.__main__ import main
+
+own = Path(sys.argv[0]).resolve().parent.parent
+sys.exit(main(sys.argv[1:], own / "state" / "doctor.json"))
+"""
+
+
+def state(target: Target) -> str:
+    """Where a host has what the doctor there is told."""
+    return target.layout.path("state", "doctor.json")
+
+
+@cache
+def program() -> bytes:
+    """A zip that a Python runs, the same for the same modules."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, content in _files():
+            entry = zipfile.ZipInfo(name)  # of 1980, by nobody: nothing of it depends on this run
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, content)
+    return archive.getvalue()
+
+
+def _files() -> list[tuple[str, str]]:
+    package = ROOT / "homeport"
+    found = [path for pattern in _MODULES for path in sorted(package.glob(pattern))]
+    named = [(str(path.relative_to(ROOT)), path.read_text()) for path in found]
+    return [("__main__.py", _MAIN), ("homeport/__init__.py", ""), *named]
+
+
+def wanted(target: Target) -> Wanted:
+    """What the host should be."""
+    settings, layout, machine = target.settings, target.layout, target.machine
+    own = settings.workstation
+    return Wanted(
+        homeport=__version__,
+        home=layout.home,
+        directory=layout.directory,
+        manager=machine.manager.value,
+        owner=layout.owner,
+        deployed=_deployed(target),
+        services=tuple(_services(target)),
+        routes=tuple(_route(route, target) for route in settings.uses),
+        client=claude_code.dotted(own.claude_code) if own and own.claude_code else None,
+        settings=own.claude_settings if own else {},
+    )
+
+
+def _services(target: Target) -> Iterable[doctor.Service]:
+    settings = target.settings
+    if settings.gpu:
+        yield _on_gpus(target)
+    else:
+        yield from (_on_laptop(route, target) for route in settings.serves)
+    if settings.router:
+        yield _router(settings.router, target)
+
+
+def _on_laptop(route: Route, target: Target) -> doctor.Service:
+    layout, laptop = target.layout, target.settings.laptop
+    recipe, choice = route.model.laptop, target.choices.get(route.alias)
+    definition = serving.definition(route, target)
+    return doctor.Service(
+        name=Path(definition).stem,
+        alias=route.alias,
+        engine=doctor.LLAMA_CPP,
+        definition=definition,
+        url=route.endpoint.url,
+        bind=llama_cpp.bind(route.endpoint),
+        port=route.endpoint.port,
+        context=route.model.context,
+        max_output=route.model.max_output,
+        start=serving.start_by_hand(route, target),
+        logs=_logs(Path(definition).stem, layout.log(route), target),
+        log=layout.log(route) if _has_log(target) else "",
+        token=serving.server_token(route, target),
+        program=serving.llama_server(target) or serving.environment(target).python,
+        build=recipe.build if recipe else 0,
+        tools=recipe is None or recipe.tools,
+        simple=route.model.simple,
+        on_battery=laptop is None or laptop.on_battery,
+        needs=choice.needed if choice else None,
+        weights=_weights(route, target),
+    )
+
+
+def _on_gpus(target: Target) -> doctor.Service:
+    gpu = gpu_serving.settings_of(target)
+    name, route, recipe = gpu_serving.name(target), gpu.route, gpu.recipe
+    one = gpu.serving("")
+    return doctor.Service(
+        name=name,
+        alias=route.alias,
+        engine=gpu.engine.NAME,
+        definition=gpu_serving.files(target).definition,
+        url=route.endpoint.url,
+        bind=one.bind,
+        port=route.endpoint.port,
+        context=route.model.context,
+        max_output=route.model.max_output,
+        start=start_command(name, Manager.SYSTEM, "", ""),
+        logs=_logs(name, "", target),
+        token=gpu_serving.files(target).token if route.endpoint.token else None,
+        program=f"{gpu_serving.files(target).current}/bin/python",
+        version=str(gpu.version),
+        tool_parser=recipe.tool_call_parser,
+        reasoning_parser=recipe.reasoning_parser,
+        prefix_caching=recipe.prefix_caching,
+        simple=route.model.simple,
+        gpus=gpu.gpus if gpu.version.on_gpus else 0,
+        replicas=gpu.replicas,
+        answers=gpu.head,
+        weights=_weights(route, target),
+    )
+
+
+def _router(router: Router, target: Target) -> doctor.Service:
+    layout, manager, route = target.layout, target.machine.manager, router.route
+    definition = routing.definition(manager, layout)
+    log = layout.path("log", f"{routing.NAME}.log")
+    return doctor.Service(
+        name=Path(definition).stem,
+        alias=routing.NAME,
+        engine=doctor.ROUTER,
+        definition=definition,
+        url=router.endpoint.url,
+        bind=router.endpoint.address,
+        port=router.endpoint.port,
+        context=route.model.context,
+        max_output=route.model.max_output,
+        start=routing.start_by_hand(manager, layout, serving.supervisor_python(target)),
+        logs=_logs(Path(definition).stem, log, target),
+        log=log if _has_log(target) else "",
+        token=layout.token(route),
+        names=tuple(one.alias for one in router.routes),
+    )
+
+
+def _has_log(target: Target) -> bool:
+    return target.machine.manager in (Manager.LAUNCHD, Manager.SUPERVISORD)
+
+
+def _logs(name: str, log: str, target: Target) -> str:
+    """What a person types to read what the service says."""
+    if _has_log(target):
+        return f"tail -n 50 {log}"
+    by_hand = "sudo journalctl" if target.machine.manager is Manager.SYSTEM else "journalctl --user"
+    return f"{by_hand} -u {name} -n 50"
+
+
+def _weights(route: Route, target: Target) -> doctor.Weights | None:
+    weights = route.model.weights
+    if not isinstance(weights, HubWeights):
+        return None
+    pinned = weights.pinned
+    return doctor.Weights(
+        directory=target.layout.weights(weights.name),
+        repo=weights.repo,
+        revision=pinned.revision,
+        digest=pinned.digest,
+        size=pinned.size,
+    )
+
+
+def _route(route: Route, target: Target) -> doctor.Route:
+    layout = target.layout
+    served = route in target.settings.serves
+    return doctor.Route(
+        alias=route.alias,
+        name=route.name,
+        url=route.endpoint.url,
+        context=route.model.context,
+        max_output=route.model.max_output,
+        file=layout.route_settings(route),
+        token=layout.token(route),
+        command=route.script,
+        served=served,
+        engine=doctor.LLAMA_CPP if route.model.laptop else "",
+        ca=layout.ca(route),
+        effort=route.model.effort,
+        simple=route.model.simple,
+    )
+
+
+def _deployed(target: Target) -> str:
+    """What is another one when `deploy.py` would make something else of the host, for whatever
+    reason: its group data, or homeport itself."""
+    values = host_data(host).values
+    own = {key: values[key] for key in sorted(KEYS) if key in values}
+    return digest(json.dumps([_code(), own], default=str))
+
+
+@cache
+def _code() -> str:
+    """A digest of all that makes what a host gets."""
+    found = hashlib.sha256()
+    for pattern in ("homeport/**/*.py", "homeport/**/*.sh", "templates/*", "requirements*.txt"):
+        for path in sorted(ROOT.glob(pattern)):
+            found.update(path.read_bytes())
+    return found.hexdigest()

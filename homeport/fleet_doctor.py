@@ -1,0 +1,91 @@
+"""The doctor over a fleet: every host is asked at the same time, and what they have is grouped by
+its cause.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pyinfra_cli.cli
+from paramiko import SSHException
+from pyinfra.api import Host, QuoteString, State, StringCommand
+
+from . import doctoring, report
+from .doctor import fleet
+from .doctor.table import Report
+from .facts.file import connector_arguments
+from .facts.host import words
+from .target import Target
+
+#: What each host, by its name, was found to be in this run.
+_reports: dict[str, Report] = {}
+
+#: Seconds that the doctor may take on a host, and with all weights read again (750 GB at 500 MB/s).
+_PATIENCE = 60
+_PATIENCE_DEEP = 3_600
+
+_OPTIONS = {"-v", "-vv", "-vvv", "--debug", "--json"}
+
+
+def install(state: State) -> None:
+    """Have a run of doctor.py end with what it found, and print nothing else.
+
+    pyinfra would go on to list and to run operations, of which there are none.
+    """
+    if not _OPTIONS & set(sys.argv):
+        logging.getLogger("pyinfra").setLevel(logging.CRITICAL)
+    handle: Callable[..., Any] = pyinfra_cli.cli._handle_commands
+    ended = []
+
+    def end() -> int:
+        """Print what was found; 0 where all is well."""
+        ended.append(True)
+        hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+        found = {
+            host.name: _reports.get(host.name) or fleet.not_seen(_said(host)) for host in hosts
+        }
+        whole = fleet.whole(found)
+        as_json = json.dumps(whole.document(), indent=2)
+        print(as_json if "--json" in sys.argv else "\n".join(fleet.lines(whole)))
+        return 0 if whole.is_healthy else 1
+
+    def handle_and_end(*arguments: Any, **keywords: Any) -> None:
+        handle(*arguments, **keywords)
+        sys.exit(end())
+
+    pyinfra_cli.cli._handle_commands = handle_and_end
+    # Where no host was reached, pyinfra does not come so far.
+    atexit.register(lambda: None if ended or not state.initialised else end())
+
+
+def _said(host: Host) -> str:
+    return "; ".join(report.said(host)) or "it could not be looked at"
+
+
+def examine(host: Host, target: Target, deep: bool) -> None:
+    """Ask the doctor on `host`."""
+    wanted = doctoring.wanted(target)
+    question = {"wanted": wanted.document(), "deep": deep, "asked_at": time.time()}
+    given = {"program": base64.b64encode(doctoring.program()).decode(), "question": question}
+    command = StringCommand(*map(QuoteString, words(target.python, "run_zip.py")))
+    arguments = {**connector_arguments(host), "_stdin": json.dumps(given)}
+    arguments["_timeout"] = _PATIENCE_DEEP if deep else _PATIENCE
+    try:
+        _, output = host.run_shell_command(
+            command, print_output=False, print_input=False, **arguments
+        )
+    except (OSError, SSHException) as error:
+        report.say(host, f"the connection was lost: {error}")
+        return
+    try:
+        _reports[host.name] = Report.of(json.loads(output.stdout_lines[-1]))
+    except (IndexError, ValueError, KeyError, TypeError):
+        said = output.stderr.strip().splitlines()
+        report.say(host, f"the doctor itself fails: {said[-1] if said else 'it says nothing'}")
