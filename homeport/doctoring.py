@@ -30,7 +30,7 @@ PROGRAM = "doctor.pyz"
 COMMAND = "homeport-doctor"
 
 #: What it is made of: modules that need nothing but Python 3.9.
-_MODULES = ("doctor/*.py", "remote/explain.py", "remote/probe.py", "remote/port_owner.py",
+_MODULES = ("doctor/*.py", "merge.py", "remote/explain.py", "remote/probe.py", "remote/port_owner.py",
             "remote/pull.py", "remote/__init__.py")  # fmt: skip
 
 _MAIN = """

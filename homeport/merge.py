@@ -1,4 +1,5 @@
-"""Add to a JSON object that somebody else owns, and take exactly that away again. Pure.
+"""Add to a JSON object that somebody else owns, and take exactly that away again. Pure, and for
+Python 3.9, as the doctor reads records with it.
 
 What was added is a *record*: a list of `Addition`s, each a path and a value. Keys that are there
 already are the owner's and stay as they are; so does everything that is not in the record.
@@ -85,7 +86,7 @@ def merge(document: Json, wanted: Json, record: tuple[Addition, ...] = ()) -> Me
     for target in targets:
         if _among(target, ours):
             continue  # an item that is wanted twice
-        if _holds(result, target):
+        if holds(result, target):
             if _among(target, record):
                 ours.append(target)
         elif _put(result, target, record):
@@ -116,17 +117,14 @@ def _flatten(wanted: Json, path: tuple[str, ...] = ()) -> Iterator[Addition]:
             yield Addition(here, "value", value)
 
 
-def _holds(document: Json, target: Addition) -> bool:
+def holds(document: Json, target: Addition) -> bool:
+    """Whether `target` stands in `document`."""
     found = _find(document, target.path)
-    match target.kind:
-        case "object":
-            return isinstance(found, dict)
-        case "list":
-            return isinstance(found, list)
-        case "item":
-            return isinstance(found, list) and any(_same(item, target.value) for item in found)
-        case _:
-            return _same(found, target.value)
+    if target.kind in ("object", "list"):
+        return isinstance(found, dict if target.kind == "object" else list)
+    if target.kind == "item":
+        return isinstance(found, list) and any(_same(item, target.value) for item in found)
+    return _same(found, target.value)
 
 
 def _put(document: Json, target: Addition, record: tuple[Addition, ...]) -> bool:
@@ -155,7 +153,7 @@ def _remove_all(document: Json, additions: Iterable[Addition]) -> None:
             continue
         if addition.kind == "item":
             items = parent[key]
-            if isinstance(items, list) and _holds(document, addition):
+            if isinstance(items, list) and holds(document, addition):
                 # The last one: ours was appended.
                 last = max(i for i, item in enumerate(items) if _same(item, addition.value))
                 del items[last]

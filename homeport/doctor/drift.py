@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from .table import MACHINE, Area, Check, Context, Subject, Unknown, Values, known
+from .. import merge
+from .table import ANTHROPIC, MACHINE, Area, Check, Context, Subject, Unknown, Values, known
 from .wanted import Wanted
 
 #: Where a deploy notes what it made; Wanted.directory has it.
@@ -20,7 +21,8 @@ NOTED = "state/doctor.json"
 @dataclass(frozen=True)
 class Drift:
     """`noted` is what the last deploy was to make, None where there was none; `missing`, `changed`
-    and `modes` are files of that deploy that are no longer as it left them."""
+    and `modes` are files of that deploy that are no longer as it left them. `lost` is what it added to
+    ~/.claude/settings.json and is not there now, such as "permissions.deny"."""
 
     wanted: Wanted
     noted: Union[Wanted, Unknown, None]
@@ -28,6 +30,7 @@ class Drift:
     changed: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    lost: Union[tuple[str, ...], Unknown] = ()
 
     @property
     def due(self) -> list[str]:
@@ -59,7 +62,28 @@ def _look(context: Context) -> Drift:
         kind = _kind(Path(name), mode, sha256)
         if kind:
             found[kind].append(name)
-    return Drift(context.wanted, noted, **{kind: tuple(names) for kind, names in found.items()})
+    kinds = {kind: tuple(names) for kind, names in found.items()}
+    return Drift(context.wanted, noted, **kinds, lost=_lost(context.wanted))
+
+
+def _lost(wanted: Wanted) -> Union[tuple[str, ...], Unknown]:
+    record = Path(wanted.directory, "state", "settings.json.record")
+    try:
+        noted = json.loads(record.read_text("utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        return Unknown("%s cannot be read: %s" % (record, error))
+    path = Path(noted["path"])
+    try:
+        document = merge.parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        document = {}
+    except (OSError, ValueError) as error:
+        return Unknown("%s cannot be read: %s" % (path, error))
+    added = [merge.Addition.from_json(one) for one in noted["additions"]]
+    lost = [".".join(one.path) for one in added if not merge.holds(document, one)]
+    return tuple(dict.fromkeys(lost))
 
 
 def _kind(path: Path, mode: str, sha256: str) -> str:
@@ -128,6 +152,11 @@ def touched(drift: Drift) -> Iterator[Values]:
             yield {"files": shown, "what": what, "first": shlex.quote(names[0])}
 
 
+def lost(drift: Drift) -> Iterator[Values]:
+    if keys := known(drift.lost):
+        yield {"keys": ", ".join(keys)}
+
+
 def due(drift: Drift) -> Iterator[Values]:
     if drift.due:
         yield {"changes": "; ".join(drift.due)}
@@ -151,6 +180,17 @@ CHECKS: tuple[Check[Drift], ...] = (
         fix="run the deploy again, it writes them anew; to keep yours, see: ls -l {first}",
         source="sizes and hashes noted by that deploy",
         find=touched,
+        warning=True,
+    ),
+    Check(
+        "settings-lost",
+        ANTHROPIC,
+        symptom="~/.claude/settings.json has no longer {keys}",
+        cause="somebody, or another program, took out what a deploy had merged into it",
+        fix="run the deploy again; to do without, change claude_settings in "
+        "group_data/workstations.py",
+        source="state/settings.json.record",
+        find=lost,
         warning=True,
     ),
     Check(
