@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --n
 
 export TRY_PORT
 
-.PHONY: help try untry onboard pin policy test matrix lab check style lock
+.PHONY: help try untry onboard pin policy test matrix readme lab check style lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -42,6 +42,9 @@ test: $(VENV)/ready-dev ## run the tests
 matrix: $(VENV)/ready-dev ## measure the pinned versions of Claude Code (root), and write docs/clients.md
 	@rm -f $(VENV)/made-by-try
 	@$(VENV)/bin/python -m tests.client.matrix
+
+readme: $(VENV)/ready ## write the doctor's checks into README.md
+	@PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m homeport.troubleshooting
 
 lab: $(VENV)/ready-dev ## boot real hosts to play with (root, Debian); HOSTS="gpu laptop mac"
 	@rm -f $(VENV)/made-by-try

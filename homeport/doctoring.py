@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Iterable
 from functools import cache
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 from pyinfra import host
@@ -28,10 +29,6 @@ from .weights import HubWeights
 #: The program, as it stands in `lib`, and the command that runs it.
 PROGRAM = "doctor.pyz"
 COMMAND = "homeport-doctor"
-
-#: What it is made of: modules that need nothing but Python 3.9.
-_MODULES = ("doctor/*.py", "merge.py", "remote/explain.py", "remote/probe.py", "remote/port_owner.py",
-            "remote/pull.py", "remote/__init__.py")  # fmt: skip
 
 _MAIN = """
 import sys
@@ -62,10 +59,17 @@ def program() -> bytes:
     return archive.getvalue()
 
 
+def modules() -> list[Path]:
+    """What the program is made of: the doctor, and what of ours it imports."""
+    finder = ModuleFinder([str(ROOT)])
+    finder.import_hook("homeport.doctor.__main__")
+    found = [getattr(one, "__file__", None) for one in finder.modules.values()]
+    files = {Path(file) for file in found if file}
+    return sorted(files - {ROOT / "homeport" / "__init__.py"})
+
+
 def _files() -> list[tuple[str, str]]:
-    package = ROOT / "homeport"
-    found = [path for pattern in _MODULES for path in sorted(package.glob(pattern))]
-    named = [(str(path.relative_to(ROOT)), path.read_text()) for path in found]
+    named = [(str(path.relative_to(ROOT)), path.read_text()) for path in modules()]
     return [("__main__.py", _MAIN), ("homeport/__init__.py", ""), *named]
 
 

@@ -21,8 +21,8 @@ NOTED = "state/doctor.json"
 @dataclass(frozen=True)
 class Drift:
     """`noted` is what the last deploy was to make, None where there was none; `missing`, `changed`
-    and `modes` are files of that deploy that are no longer as it left them. `lost` is what it added to
-    ~/.claude/settings.json and is not there now, such as "permissions.deny"."""
+    and `modes` are files of that deploy that are no longer as it left them. `lost` is what it added
+    to ~/.claude/settings.json and is not there now, such as "permissions.deny"."""
 
     wanted: Wanted
     noted: Union[Wanted, Unknown, None]
