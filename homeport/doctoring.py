@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from modulefinder import ModuleFinder
 from pathlib import Path
-
-from pyinfra import host
+from typing import Any
 
 from . import ROOT, __version__, claude_code, gpu_serving, serving
 from . import router as routing
@@ -19,7 +19,6 @@ from .doctor import wanted as doctor
 from .doctor.wanted import Wanted
 from .engines import llama_cpp
 from .model import Route
-from .preflight import host_data
 from .router import Router
 from .service import Manager, digest, start_command
 from .settings import KEYS
@@ -73,8 +72,8 @@ def _files() -> list[tuple[str, str]]:
     return [("__main__.py", _MAIN), ("homeport/__init__.py", ""), *named]
 
 
-def wanted(target: Target) -> Wanted:
-    """What the host should be."""
+def wanted(target: Target, values: Mapping[str, Any]) -> Wanted:
+    """What the host should be; `values` is all that group data says of it."""
     settings, layout, machine = target.settings, target.layout, target.machine
     own = settings.workstation
     return Wanted(
@@ -83,7 +82,7 @@ def wanted(target: Target) -> Wanted:
         directory=layout.directory,
         manager=machine.manager.value,
         owner=layout.owner,
-        deployed=_deployed(target),
+        deployed=_deployed(values),
         services=tuple(_services(target)),
         routes=tuple(_route(route, target) for route in settings.uses),
         client=claude_code.dotted(own.claude_code) if own and own.claude_code else None,
@@ -188,7 +187,7 @@ def _has_log(target: Target) -> bool:
 def _logs(name: str, log: str, target: Target) -> str:
     """What a person types to read what the service says."""
     if _has_log(target):
-        return f"tail -n 50 {log}"
+        return f"tail -n 50 {shlex.quote(log)}"
     by_hand = "sudo journalctl" if target.machine.manager is Manager.SYSTEM else "journalctl --user"
     return f"{by_hand} -u {name} -n 50"
 
@@ -227,10 +226,9 @@ def _route(route: Route, target: Target) -> doctor.Route:
     )
 
 
-def _deployed(target: Target) -> str:
+def _deployed(values: Mapping[str, Any]) -> str:
     """What is another one when `deploy.py` would make something else of the host, for whatever
     reason: its group data, or homeport itself."""
-    values = host_data(host).values
     own = {key: values[key] for key in sorted(KEYS) if key in values}
     return digest(json.dumps([_code(), own], default=str))
 

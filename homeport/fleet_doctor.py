@@ -22,6 +22,7 @@ from .doctor import fleet
 from .doctor.table import Report
 from .facts.file import connector_arguments
 from .facts.host import words
+from .preflight import host_data
 from .target import Target
 
 #: What each host, by its name, was found to be in this run.
@@ -71,7 +72,7 @@ def _said(host: Host) -> str:
 
 def examine(host: Host, target: Target, deep: bool) -> None:
     """Ask the doctor on `host`."""
-    wanted = doctoring.wanted(target)
+    wanted = doctoring.wanted(target, host_data(host).values)
     question = {"wanted": wanted.document(), "deep": deep, "asked_at": time.time()}
     given = {"program": base64.b64encode(doctoring.program()).decode(), "question": question}
     command = StringCommand(*map(QuoteString, words(target.python, "run_zip.py")))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from pyinfra import host
 from pyinfra.api import operation
 
 from .. import doctoring
+from ..preflight import host_data
 from ..target import Target
 from . import file
 from .file import Commands
@@ -22,6 +24,6 @@ def told(target: Target) -> Commands:
         for one, state in sorted(file.written().items())
         if not one.startswith(notes)  # homeport's own, which come and go
     }
-    noted = {"wanted": doctoring.wanted(target).document(), "files": files}
+    noted = {"wanted": doctoring.wanted(target, host_data(host).values).document(), "files": files}
     content = f"{json.dumps(noted, indent=1)}\n".encode()
     yield from file.write._inner(path=path, content=content, mode="600")

@@ -12,11 +12,13 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport import claude_code, gpu_serving, gpu_settings, render
+from homeport import claude_code, doctoring, gpu_serving, gpu_settings, render
 from homeport.catalog import MODELS
+from homeport.doctor.wanted import Wanted
 from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer, flags_in_help
 from homeport.facts.host import Lingering, Machine
 from homeport.gpu_settings import Peer
+from homeport.laptop_settings import LaptopSettings
 from homeport.layout import Layout
 from homeport.model import NO_TOKEN, WORK_CONTEXT, Endpoint, Route, Token
 from homeport.pins import Pin
@@ -212,6 +214,33 @@ def test_gpu_host_unit(route: Route, engine: str) -> None:
     else:
         assert secret is None
         assert place.secrets not in unit
+
+
+@given(ROUTES)
+def test_what_the_doctor_on_a_laptop_is_told(route: Route) -> None:
+    model = replace(route.model, weights=MODELS["smollm2-135m"].weights)  # which nobody pins
+    route = replace(route, model=model)
+    settings = of(HostData("x", ("workstations",), {"routes": {}}))
+    settings = replace(settings, laptop=LaptopSettings(), serves=(route,), uses=(route,))
+    check_told(doctoring.wanted(Target(settings, MACHINE, LAYOUT), {}), route, "127.0.0.1")
+
+
+@given(GPU_ROUTES, st.sampled_from(["vllm", "sglang"]))
+def test_what_the_doctor_on_a_gpu_host_is_told(route: Route, engine: str) -> None:
+    target = gpu_host(route, engine)
+    target = replace(target, settings=replace(target.settings, uses=(route,)))
+    check_told(doctoring.wanted(target, {}), route, "0.0.0.0")
+
+
+def check_told(told: Wanted, route: Route, bind: str) -> None:
+    (service,), (used,) = told.services, told.routes
+    assert service.alias == used.alias == route.alias
+    assert service.context == used.context == route.model.context
+    assert (service.url, service.port) == (route.endpoint.url, route.endpoint.port)
+    assert (used.url, service.bind) == (route.endpoint.url, bind)
+    assert (service.token is None) == (route.endpoint.token is None)
+    if route.endpoint.token and len(route.endpoint.token.value) > 20:
+        assert route.endpoint.token.value not in json.dumps(told.document())
 
 
 @given(st.integers(1024, 65_535), st.none() | TOKENS)
