@@ -149,6 +149,15 @@ class EntriesFact(Lines):
         return StringCommand("ls -A", QuoteString(path), "2>/dev/null || true")
 
 
+class PresentFact(Lines):
+    """Those of `paths` that are there."""
+
+    def command(self, paths: tuple[str, ...]) -> StringCommand:
+        return StringCommand(
+            "for f in", *map(QuoteString, paths), '; do [ ! -e "$f" ] || echo "$f"; done'
+        )
+
+
 class UnwritableFact(Lines):
     """Those of `paths` that are there and that the user may not write to."""
 

@@ -8,6 +8,8 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from .. import doctoring
+from ..facts.engine import TextFact
+from ..facts.file import PresentFact
 from ..preflight import host_data
 from ..target import Target
 from . import file
@@ -16,14 +18,24 @@ from .file import Commands
 
 @operation()
 def told(target: Target) -> Commands:
-    """Note what the host should be, and the state of each file that this run has seen to. The last
-    of its operations, since all of them add to that."""
+    """Note what the host should be, and the state of each file that deploys have written. The last
+    of a run's operations, since all of them add to that."""
     path, notes = doctoring.state(target), f"{target.layout.state}/"
-    files = {
-        one: [state.mode, state.sha256]
-        for one, state in sorted(file.written().items())
-        if not one.startswith(notes)  # homeport's own, which come and go
-    }
-    noted = {"wanted": doctoring.wanted(target, host_data(host).values).document(), "files": files}
-    content = f"{json.dumps(noted, indent=1)}\n".encode()
-    yield from file.write._inner(path=path, content=content, mode="600")
+    made = _noted(host.get_fact(TextFact, path=path))  # this run may have had no need to look
+    made |= {one: [state.mode, state.sha256] for one, state in file.written().items()}
+    # What a pull was told is gone when it is over.
+    left = host.get_fact(PresentFact, paths=tuple(made))
+    # Those under state/ are homeport's own notes, which come and go.
+    files = {one: made[one] for one in sorted(left) if not one.startswith(notes)}
+    wanted = doctoring.wanted(target, host_data(host).values)
+    content = f"{json.dumps({'wanted': wanted.document(), 'files': files}, indent=1)}\n"
+    yield from file.write._inner(path=path, content=content.encode(), mode="600")
+
+
+def _noted(text: str) -> dict[str, list[str]]:
+    """The files of the runs before."""
+    try:
+        found = json.loads(text)["files"]
+    except (ValueError, KeyError, TypeError):  # none, or a power cut
+        return {}
+    return found if isinstance(found, dict) else {}
