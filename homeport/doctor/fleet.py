@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .table import MACHINE, REFUSED, Check, Finding, Report, Subject, Values, findings_of
 from .words import lines as lines_of
+
+#: The checks of a client that does not reach a server, and what they come to where the server's own
+#: host says that it answers.
+_UNREACHED = ("refused", "port-silent", "host-silent", "no-answer")
+_BETWEEN = "its server answers on %s itself: a firewall, or another address, is in between"
 
 #: How many hosts are named in a line.
 _NAMED = 20
@@ -51,8 +56,12 @@ def not_seen(why: str) -> Report:
 def whole(reports: Mapping[str, Report]) -> Whole:
     """All that the hosts have, and what only all of them together show."""
     found: dict[tuple[str, str, str], list[tuple[str, Finding]]] = defaultdict(list)
+    up = _up(reports)
     for name, report in reports.items():
         for one in report.findings:
+            if one.check in _UNREACHED and up.get(one.about):
+                cause = _BETWEEN % ", ".join(up[one.about])
+                one = replace(one, cause=cause)
             found[one.check, one.about, one.cause].append((name, one))
     groups = [
         Group(
@@ -68,6 +77,17 @@ def whole(reports: Mapping[str, Report]) -> Whole:
                 groups.append(Group(one, tuple(one.detail.split(", ")), {}))
     groups.sort(key=lambda group: (group.finding.warning, -len(group.hosts)))
     return Whole(reports, tuple(groups))
+
+
+def _up(reports: Mapping[str, Report]) -> dict[str, list[str]]:
+    """The hosts that serve each alias, and find nothing wrong with it that keeps it from that."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, report in reports.items():
+        failing = {one.about for one in report.findings if not one.warning}
+        for about, facts in report.facts.items():
+            if "engine" in facts and about not in failing:
+                found[about].append(name)
+    return found
 
 
 def lines(whole: Whole) -> Iterator[str]:

@@ -24,6 +24,7 @@ from homeport.doctor.table import (
     Area,
     Check,
     Context,
+    Finding,
     Report,
     Subject,
     Unknown,
@@ -205,6 +206,17 @@ def test_versions_that_differ_are_found() -> None:
     )
     assert group.finding.fix == "pyinfra inventory/prod.py deploy.py --limit c"
     assert fleet.whole({"a": at("vllm 1"), "b": at("vllm 1")}).is_healthy
+
+
+def test_a_server_that_answers_at_home_has_something_in_between() -> None:
+    refused = Finding("refused", False, "claude-glm", "nothing listens", "it is not started", "ask")
+    desk = Report((refused,), (), (), {}, 0)
+    gpu = Report((), (), (), {"claude-glm": {"engine": "vllm 1"}}, 0)
+    (group,) = fleet.whole({"desk": desk, "gpu": gpu}).groups
+    assert group.finding.cause.startswith("its server answers on gpu itself: a firewall")
+    crashed = replace(gpu, findings=(replace(refused, check="server-crashed"),))
+    causes = [one.finding.cause for one in fleet.whole({"desk": desk, "gpu": crashed}).groups]
+    assert causes == ["it is not started"] * 2
 
 
 # Drift
