@@ -148,62 +148,59 @@ def _facts(seen: Client) -> Mapping[str, str]:
     return {"client": _of(seen.typed)["version"]} if seen.typed and seen.typed.version else {}
 
 
-_AGAIN = "Run the deploy again, or type: {upgrade}{wanted}"
+_AGAIN = "run the deploy again, or: {upgrade}{wanted}"
 
-AREA: Area[Client] = Area(
-    name="client",
-    look=look,
-    facts=_facts,
-    checks=(
-        Check(
-            name="no client",
-            heading=MACHINE,
-            symptom="claude: command not found",
-            cause="Claude Code is not installed",
-            fix="Run the deploy again, or type: npm install --global --prefix ~/.local "
-            + _PACKAGE
-            + "@{wanted}",
-            source="the PATH, and where npm, Homebrew and its own installer put it",
-            find=_none,
-        ),
-        Check(
-            name="client broken",
-            heading=MACHINE,
-            symptom="{path} does not run",
-            cause="Claude Code is damaged, or not made for this machine",
-            fix=_AGAIN,
-            source="claude --version",
-            find=_broken,
-        ),
-        Check(
-            name="client too old",
-            heading=CONTEXT,
-            symptom="Sessions end with an error where they grow: {path} is Claude Code {version}",
-            cause="Claude Code is too old to be told how many tokens a server holds",
-            fix=_AGAIN,
-            source="measured: CLAUDE_CODE_MAX_CONTEXT_TOKENS counts since Claude Code 2.1.324, "
-            "its patience before the answer since 2.1.328",
-            find=_too_old,
-        ),
-        Check(
-            name="another client first",
-            heading=MACHINE,
-            symptom="A typed claude is {path}, Claude Code {version}, and not {own}",
-            cause="An older Claude Code comes first on the PATH",
-            fix="Remove it, or type: {upgrade}{wanted}",
-            source="the PATH of the shell, or where homeport/facts/host.py looks",
-            find=_hidden,
-            warning=True,
-        ),
-        Check(
-            name="client old",
-            heading=MACHINE,
-            symptom="{path} is Claude Code {version}",
-            cause="Claude Code is older than what is deployed here",
-            fix=_AGAIN,
-            source="claude_code of group_data/workstations.py",
-            find=_older,
-            warning=True,
-        ),
+CHECKS: tuple[Check[Client], ...] = (
+    Check(
+        "no-client",
+        MACHINE,
+        symptom="claude: command not found",
+        cause="Claude Code is not installed",
+        fix="run the deploy again, or: npm install --global --prefix ~/.local "
+        + _PACKAGE
+        + "@{wanted}",
+        source="the PATH, and where npm, Homebrew and its own installer put it",
+        find=_none,
+    ),
+    Check(
+        "client-broken",
+        MACHINE,
+        symptom="{path} does not run",
+        cause="Claude Code is damaged, or not made for this machine",
+        fix=_AGAIN,
+        source="claude --version",
+        find=_broken,
+    ),
+    Check(
+        "client-too-old",
+        CONTEXT,
+        symptom="sessions end with an error where they grow: {path} is Claude Code {version}",
+        cause="Claude Code is too old to be told how many tokens a server holds",
+        fix=_AGAIN,
+        source="measured: CLAUDE_CODE_MAX_CONTEXT_TOKENS counts since Claude Code 2.1.324, "
+        "its patience before the answer since 2.1.328",
+        find=_too_old,
+    ),
+    Check(
+        "another-client-first",
+        MACHINE,
+        symptom="a typed claude is {path}, Claude Code {version}, and not {own}",
+        cause="an older Claude Code comes first on the PATH",
+        fix="remove it, or: {upgrade}{wanted}",
+        source="the PATH of the shell, or where homeport/facts/host.py looks",
+        find=_hidden,
+        warning=True,
+    ),
+    Check(
+        "client-old",
+        MACHINE,
+        symptom="{path} is Claude Code {version}",
+        cause="Claude Code is older than what is deployed here",
+        fix=_AGAIN,
+        source="claude_code of group_data/workstations.py",
+        find=_older,
+        warning=True,
     ),
 )
+
+AREA = Area("client", look, CHECKS, facts=_facts)

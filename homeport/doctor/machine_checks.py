@@ -36,7 +36,7 @@ def _on_battery(seen: Machine) -> Iterator[Values]:
 
 def _saving(seen: Machine) -> Iterator[Values]:
     if seen.serves and known(seen.power).saving:
-        mac = "Type: sudo pmset -a lowpowermode 0"
+        mac = "sudo pmset -a lowpowermode 0"
         yield {"fix": mac} if seen.darwin else {}
 
 
@@ -83,9 +83,9 @@ def _clock(seen: Machine) -> Iterator[Values]:
     if ahead is not None and not -_CLOCK <= ahead <= _CLOCK + _ON_THE_WAY:
         values = {"off": "%.0f s %s" % (abs(ahead), "ahead" if ahead > 0 else "behind")}
         if seen.darwin:
-            values["fix"] = "Type: sudo sntp -sS time.apple.com"
+            values["fix"] = "sudo sntp -sS time.apple.com"
         elif seen.clock.kept is None:
-            values["fix"] = "Set the clock of the machine that this container runs on"
+            values["fix"] = "set the clock of the machine that this container runs on"
         yield values
 
 
@@ -115,131 +115,128 @@ def _size(size: float) -> str:
 
 
 _CA = (
-    "Ask whoever runs the server for the new one, put it into the file that the route's ca_file "
+    "ask whoever runs the server for the new one, put it into the file that the route's ca_file "
     "names, and run the deploy again"
 )
 
-AREA: Area[Machine] = Area(
-    name="machine",
-    look=look,
-    checks=(
-        Check(
-            name="memory gone",
-            heading=MACHINE,
-            symptom="The server is ended without a word, or nothing else can be started",
-            cause="The memory is nearly all taken",
-            fix="End what takes it: ps -eo rss,pid,args | sort -rn | head -5. Only {left} of "
-            "{size} are left",
-            source="our bound: 5 %, or 1 GB of a larger machine; earlyoom(1) acts at 10 %",
-            find=_memory,
-        ),
-        Check(
-            name="disk full",
-            heading=MACHINE,
-            symptom="Pulls, logs and deploys fail: the disk of {directory} has {left} left",
-            cause="The disk is full",
-            fix="Make room. See what takes it: du -xhd1 {directory} | sort -h",
-            source="what remote/pull.py leaves free",
-            find=_full,
-        ),
-        Check(
-            name="disk full of files",
-            heading=MACHINE,
-            symptom='"No space left on device", though df shows room',
-            cause="The disk holds no more files",
-            fix="Remove what has many: du --inodes -xd1 {directory} | sort -n",
-            source="statvfs(3), f_favail",
-            find=_files,
-        ),
-        Check(
-            name="disk read-only",
-            heading=MACHINE,
-            symptom="Nothing can be written to {directory}",
-            cause="The disk is mounted read-only, as Linux does after errors of it",
-            fix="See why: journalctl -k -b | grep -i 'remount\\|I/O error'. Then repair or "
-            "replace the disk",
-            source="mount(8), errors=remount-ro",
-            find=_read_only,
-        ),
-        Check(
-            name="clock off",
-            heading=REFUSED,
-            symptom="Certificates and logins are refused: the clock is {off}",
-            cause="The clock is wrong",
-            fix="Type: sudo timedatectl set-ntp true",
-            source="against the machine that asks; more than 2 minutes, and 1 for the way",
-            find=_clock,
-        ),
-        Check(
-            name="certificate file expired",
-            heading=REFUSED,
-            symptom="{alias} is not trusted since {date}",
-            cause="The certificate that the server is trusted by has expired",
-            fix=_CA,
-            source="RFC 5280, 4.1.2.5",
-            find=_expired,
-        ),
-        Check(
-            name="swapping",
-            heading=SLOW,
-            symptom="Answers come slower by the minute, and the machine with them",
-            cause="It swaps: model and programs do not fit in its memory together",
-            fix="End what takes the memory: ps -eo rss,pid,args | sort -rn | head -5; or set a "
-            "smaller context or quant for this laptop, and run the deploy again",
-            source="pswpin and pswpout of /proc/vmstat, vm_stat(1); our bound: 1 MB in a second",
-            find=_swapping,
-            warning=True,
-        ),
-        Check(
-            name="on battery",
-            heading=SLOW,
-            symptom="The laptop's own model is slow, and empties the battery",
-            cause="The laptop runs on battery",
-            fix="Plug it in",
-            source="power_supply of sysfs, pmset(1)",
-            find=_on_battery,
-            warning=True,
-        ),
-        Check(
-            name="low-power mode",
-            heading=SLOW,
-            symptom="The laptop's own model is slow",
-            cause="Low-power mode is on",
-            fix="Type: powerprofilesctl set balanced",
-            source="platform_profile of sysfs, pmset(1)",
-            find=_saving,
-            warning=True,
-        ),
-        Check(
-            name="disk filling",
-            heading=MACHINE,
-            symptom="The disk of {directory} has {left} left",
-            cause="The disk fills up: the next version of what is installed has no room",
-            fix="Make room. See what takes it: du -xhd1 {directory} | sort -h",
-            source="1 GB: Claude Code 2.1.330 has 0.4; 25 GB for vLLM on GPUs "
-            "(homeport/gpu_serving.py)",
-            find=_filling,
-            warning=True,
-        ),
-        Check(
-            name="certificate file expiring",
-            heading=REFUSED,
-            symptom="{alias} will not be trusted after {date}",
-            cause="The certificate that the server is trusted by expires soon",
-            fix=_CA,
-            source="RFC 5280, 4.1.2.5; three weeks before",
-            find=_expiring,
-            warning=True,
-        ),
-        Check(
-            name="clock not set",
-            heading=REFUSED,
-            symptom="The clock drifts, until certificates and logins are refused",
-            cause="Nothing sets the clock by others'",
-            fix="Type: sudo timedatectl set-ntp true",
-            source="timedatectl(1); not in a container, whose clock is its host's",
-            find=_nobody_sets_it,
-            warning=True,
-        ),
+CHECKS: tuple[Check[Machine], ...] = (
+    Check(
+        "memory-gone",
+        MACHINE,
+        symptom="{left} of {size} of memory are left: programs are ended without a word",
+        cause="the memory is nearly all taken",
+        fix="end what takes it: ps -eo rss,pid,args | sort -rn | head -5",
+        source="our bound: 5 %, or 1 GB of a larger machine; earlyoom(1) acts at 10 %",
+        find=_memory,
+    ),
+    Check(
+        "disk-full",
+        MACHINE,
+        symptom="pulls, logs and deploys fail: the disk of {directory} has {left} left",
+        cause="the disk is full",
+        fix="make room. See what takes it: du -xhd1 {directory} | sort -h",
+        source="what remote/pull.py leaves free",
+        find=_full,
+    ),
+    Check(
+        "disk-full-of-files",
+        MACHINE,
+        symptom='"No space left on device", though df shows room',
+        cause="the disk holds no more files",
+        fix="remove what has many: du --inodes -xd1 {directory} | sort -n",
+        source="statvfs(3), f_favail",
+        find=_files,
+    ),
+    Check(
+        "disk-read-only",
+        MACHINE,
+        symptom="nothing can be written to {directory}",
+        cause="the disk is mounted read-only, as Linux does after errors of it",
+        fix="see why: journalctl -k -b | grep -i 'remount\\|I/O error'. Then repair or "
+        "replace the disk",
+        source="mount(8), errors=remount-ro",
+        find=_read_only,
+    ),
+    Check(
+        "clock-off",
+        REFUSED,
+        symptom="certificates and logins are refused: the clock is {off}",
+        cause="the clock is wrong",
+        fix="sudo timedatectl set-ntp true",
+        source="against the machine that asks; more than 2 minutes, and 1 for the way",
+        find=_clock,
+    ),
+    Check(
+        "certificate-file-expired",
+        REFUSED,
+        symptom="{alias} is not trusted since {date}",
+        cause="the certificate that the server is trusted by has expired",
+        fix=_CA,
+        source="RFC 5280, 4.1.2.5",
+        find=_expired,
+    ),
+    Check(
+        "swapping",
+        SLOW,
+        symptom="answers come slower by the minute, and the machine with them",
+        cause="it swaps: model and programs do not fit in its memory together",
+        fix="end what takes the memory: ps -eo rss,pid,args | sort -rn | head -5; or set a "
+        "smaller context or quant for this laptop, and run the deploy again",
+        source="pswpin and pswpout of /proc/vmstat, vm_stat(1); our bound: 1 MB in a second",
+        find=_swapping,
+        warning=True,
+    ),
+    Check(
+        "on-battery",
+        SLOW,
+        symptom="the laptop's own model is slow, and empties the battery",
+        cause="the laptop runs on battery",
+        fix="plug it in",
+        source="power_supply of sysfs, pmset(1)",
+        find=_on_battery,
+        warning=True,
+    ),
+    Check(
+        "low-power-mode",
+        SLOW,
+        symptom="the laptop's own model is slow",
+        cause="low-power mode is on",
+        fix="powerprofilesctl set balanced",
+        source="platform_profile of sysfs, pmset(1)",
+        find=_saving,
+        warning=True,
+    ),
+    Check(
+        "disk-filling",
+        MACHINE,
+        symptom="the disk of {directory} has {left} left",
+        cause="the disk fills up: the next version of what is installed has no room",
+        fix="make room. See what takes it: du -xhd1 {directory} | sort -h",
+        source="1 GB: Claude Code 2.1.330 has 0.4; 25 GB for vLLM on GPUs "
+        "(homeport/gpu_serving.py)",
+        find=_filling,
+        warning=True,
+    ),
+    Check(
+        "certificate-file-expiring",
+        REFUSED,
+        symptom="{alias} will not be trusted after {date}",
+        cause="the certificate that the server is trusted by expires soon",
+        fix=_CA,
+        source="RFC 5280, 4.1.2.5; three weeks before",
+        find=_expiring,
+        warning=True,
+    ),
+    Check(
+        "clock-not-set",
+        REFUSED,
+        symptom="the clock drifts, until certificates and logins are refused",
+        cause="nothing sets the clock by others'",
+        fix="sudo timedatectl set-ntp true",
+        source="timedatectl(1); not in a container, whose clock is its host's",
+        find=_nobody_sets_it,
+        warning=True,
     ),
 )
+
+AREA = Area("machine", look, CHECKS)

@@ -197,98 +197,96 @@ def _some(files: tuple[str, ...]) -> str:
     return ", ".join(files[:3]) + more
 
 
-_AGAIN = "Run the deploy again: it pulls what is missing, and proves every file"
+_AGAIN = "run the deploy again: it pulls what is missing, and proves every file"
 
-AREA: Area[Found] = Area(
-    name="weights",
-    look=look,
-    facts=lambda found: {"weights": found.revision[:12]},
-    checks=(
-        Check(
-            name="weights missing",
-            heading=WEIGHTS,
-            symptom="The server of {alias} does not start: {repo} is not there, or not whole",
-            cause="Files of the weights are missing",
-            fix=_AGAIN,
-            source="remote/pull.py status",
-            find=_missing,
-        ),
-        Check(
-            name="pull at work",
-            heading=WEIGHTS,
-            symptom="{repo} is being pulled: {share} are there",
-            cause="The pull is not done",
-            fix="Wait for it; to watch it, run the deploy again",
-            source="remote/pull.py progress",
-            find=_at_work,
-        ),
-        Check(
-            name="pull failed",
-            heading=WEIGHTS,
-            symptom="The pinned revision of {repo} is not there: its pull failed",
-            cause="The last pull failed, see the words in brackets",
-            fix="Do what they say, then run the deploy again: it goes on from where it was",
-            source="remote/pull.py progress",
-            find=_failed,
-        ),
-        Check(
-            name="pull interrupted",
-            heading=WEIGHTS,
-            symptom="The pinned revision of {repo} is not there: its pull ended in the middle",
-            cause="The last pull was interrupted, and nothing has started it again",
-            fix="Run the deploy again: it goes on from where it was",
-            source="remote/pull.py progress: who pulls holds a lock",
-            find=_interrupted,
-        ),
-        Check(
-            name="old weights",
-            heading=WEIGHTS,
-            symptom="{alias} serves revision {revision} of {repo}",
-            cause="Another revision of the weights is there than the pinned one",
-            fix="Run the deploy again: it pulls the pinned one, beside this one",
-            source="weights.lock.json; the link `current`",
-            find=_old,
-        ),
-        Check(
-            name="weights changed",
-            heading=WEIGHTS,
-            symptom="{alias} answers nonsense, or does not start: files of {repo} were changed",
-            cause="Files of the weights have another size or time than when they were proven",
-            fix=_AGAIN,
-            source="remote/pull.py status",
-            find=_changed,
-        ),
-        Check(
-            name="weights corrupt",
-            heading=WEIGHTS,
-            symptom="{alias} answers nonsense, or crashes: files of {repo} have other bytes",
-            cause="Files of the weights have another hash than when they were proven: the disk, or "
-            "its memory, is at fault",
-            fix="Type: {touch}; then run the deploy again: it reads what was touched anew, and "
-            "pulls what is wrong",
-            source="remote/pull.py status --deep; found with homeport-doctor --deep only",
-            find=_corrupt,
-        ),
-        Check(
-            name="abandoned revisions",
-            heading=WEIGHTS,
-            symptom="The disk is short, and has revisions of {repo} that nothing keeps",
-            cause="Abandoned revisions of the weights fill the disk",
-            fix="Run the deploy again: it removes what no server runs from",
-            source="remote/pull.py status; short: less than the next revision needs",
-            find=_abandoned,
-            warning=True,
-        ),
-        Check(
-            name="abandoned weights",
-            heading=WEIGHTS,
-            symptom="The disk is short, and has weights that nothing here serves",
-            cause="Abandoned weights fill the disk",
-            fix="Type: {remove}",
-            source="neither deployed nor in a running command; short: less than the next revision "
-            "needs",
-            find=_others,
-            warning=True,
-        ),
+CHECKS: tuple[Check[Found], ...] = (
+    Check(
+        "weights-missing",
+        WEIGHTS,
+        symptom="the server of {alias} does not start: {repo} is not there, or not whole",
+        cause="files of the weights are missing",
+        fix=_AGAIN,
+        source="remote/pull.py status",
+        find=_missing,
+    ),
+    Check(
+        "pull-at-work",
+        WEIGHTS,
+        symptom="{repo} is being pulled: {share} are there",
+        cause="the pull is not done",
+        fix="wait for it; to watch it, run the deploy again",
+        source="remote/pull.py progress",
+        find=_at_work,
+    ),
+    Check(
+        "pull-failed",
+        WEIGHTS,
+        symptom="the pinned revision of {repo} is not there: its pull failed",
+        cause="the last pull failed",
+        fix="do what the words in brackets say, then run the deploy again: it goes on from "
+        "where it was",
+        source="remote/pull.py progress",
+        find=_failed,
+    ),
+    Check(
+        "pull-interrupted",
+        WEIGHTS,
+        symptom="the pinned revision of {repo} is not there: its pull ended in the middle",
+        cause="the last pull was interrupted, and nothing has started it again",
+        fix="run the deploy again: it goes on from where it was",
+        source="remote/pull.py progress: who pulls holds a lock",
+        find=_interrupted,
+    ),
+    Check(
+        "old-weights",
+        WEIGHTS,
+        symptom="{alias} serves revision {revision} of {repo}",
+        cause="another revision of the weights is there than the pinned one",
+        fix="run the deploy again: it pulls the pinned one, beside this one",
+        source="weights.lock.json; the link `current`",
+        find=_old,
+    ),
+    Check(
+        "weights-changed",
+        WEIGHTS,
+        symptom="{alias} answers nonsense, or does not start: files of {repo} were changed",
+        cause="files of the weights have another size or time than when they were proven",
+        fix=_AGAIN,
+        source="remote/pull.py status",
+        find=_changed,
+    ),
+    Check(
+        "weights-corrupt",
+        WEIGHTS,
+        symptom="{alias} answers nonsense, or crashes: files of {repo} have other bytes",
+        cause="files of the weights have another hash than when they were proven: the disk, or "
+        "its memory, is at fault",
+        fix="{touch}; then run the deploy again: it reads what was touched anew, and "
+        "pulls what is wrong",
+        source="remote/pull.py status --deep; found with homeport-doctor --deep only",
+        find=_corrupt,
+    ),
+    Check(
+        "abandoned-revisions",
+        WEIGHTS,
+        symptom="the disk is short, and has revisions of {repo} that nothing keeps",
+        cause="abandoned revisions of the weights fill the disk",
+        fix="run the deploy again: it removes what no server runs from",
+        source="remote/pull.py status; short: less than the next revision needs",
+        find=_abandoned,
+        warning=True,
+    ),
+    Check(
+        "abandoned-weights",
+        WEIGHTS,
+        symptom="the disk is short, and has weights that nothing here serves",
+        cause="abandoned weights fill the disk",
+        fix="{remove}",
+        source="neither deployed nor in a running command; short: less than the next revision "
+        "needs",
+        find=_others,
+        warning=True,
     ),
 )
+
+AREA = Area("weights", look, CHECKS, facts=lambda found: {"weights": found.revision[:12]})

@@ -45,20 +45,20 @@ def test_one_that_is_new_enough(machine: Machine, version: str) -> None:
 
 def test_none(machine: Machine) -> None:
     (found,) = machine.look(AREA, WANTS).findings
-    assert (found.check, found.warning) == ("no client", False)
+    assert (found.check, found.warning) == ("no-client", False)
     assert found.fix.endswith("--prefix ~/.local @anthropic-ai/claude-code@2.1.330")
 
 
 def test_one_that_does_not_run(machine: Machine) -> None:
     machine.program(OWN, "echo cannot execute binary file >&2; exit 126")
     (found,) = machine.look(AREA, WANTS).findings
-    assert (found.check, found.detail) == ("client broken", "cannot execute binary file")
+    assert (found.check, found.detail) == ("client-broken", "cannot execute binary file")
 
 
 @pytest.mark.parametrize(
     ("version", "check", "warning"),
-    [("2.1.327", "client too old", False), ("2.0.400", "client too old", False),
-     ("2.1.328", "client old", True), ("2.1.329", "client old", True)],
+    [("2.1.327", "client-too-old", False), ("2.0.400", "client-too-old", False),
+     ("2.1.328", "client-old", True), ("2.1.329", "client-old", True)],
 )  # fmt: skip
 def test_one_that_is_old(machine: Machine, version: str, check: str, warning: bool) -> None:
     install(machine, "/opt/tools/bin/claude", version)
@@ -72,9 +72,9 @@ def test_an_older_one_that_comes_first(machine: Machine, version: str) -> None:
     install(machine, OWN, "2.1.330")
     install(machine, "/opt/tools/bin/claude", version)
     (found,) = machine.look(AREA, WANTS, variables=ON_PATH).findings
-    assert (found.check, found.warning) == ("another client first", True)
+    assert (found.check, found.warning) == ("another-client-first", True)
     assert found.symptom == (
-        f"A typed claude is /opt/tools/bin/claude, Claude Code {version}, and not {OWN}"
+        f"a typed claude is /opt/tools/bin/claude, Claude Code {version}, and not {OWN}"
     )
     install(machine, "/opt/tools/bin/claude", "2.1.340")
     assert machine.look(AREA, WANTS, variables=ON_PATH).is_healthy
@@ -86,7 +86,7 @@ def test_an_older_one_that_comes_first(machine: Machine, version: str) -> None:
 def test_where_the_path_is_not_known(machine: Machine, place: str) -> None:
     install(machine, OWN, "2.1.330")
     install(machine, f"{WANTED.home}/{place}/claude", "2.1.200")
-    assert names(machine.look(AREA, WANTS)) == ["another client first"]
+    assert names(machine.look(AREA, WANTS)) == ["another-client-first"]
 
 
 def test_what_upgrades_it(machine: Machine) -> None:

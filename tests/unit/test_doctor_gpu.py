@@ -69,13 +69,13 @@ def test_a_machine_that_serves_on_none(host: Host) -> None:
     ("error", "check"),
     [
         ("Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95",
-         "driver mismatch"),
+         "driver-mismatch"),
         ("Unable to determine the device handle for GPU0000:1B:00.0: GPU is lost. Reboot the "
-         "system to recover this GPU", "GPU lost"),
+         "system to recover this GPU", "gpu-lost"),
         ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure "
-         "that the latest NVIDIA driver is installed and running.", "driver not loaded"),
-        ("No devices were found", "driver not loaded"),
-        ("Failed to initialize NVML: Unknown Error", "nvidia-smi fails"),
+         "that the latest NVIDIA driver is installed and running.", "driver-not-loaded"),
+        ("No devices were found", "driver-not-loaded"),
+        ("Failed to initialize NVML: Unknown Error", "nvidia-smi-fails"),
     ],
 )  # fmt: skip
 def test_an_nvidia_smi_that_fails(host: Host, error: str, check: str) -> None:
@@ -85,14 +85,14 @@ def test_an_nvidia_smi_that_fails(host: Host, error: str, check: str) -> None:
     # What could not be looked at has not passed.
     (missed,) = report.unchecked
     assert missed.why.startswith("nvidia-smi fails: ")
-    assert {"too few GPUs", "GPU hot", "NVSwitch not ready"} <= set(missed.checks)
-    assert "Xid of hardware" not in missed.checks
+    assert {"too-few-gpus", "gpu-hot", "nvswitch-not-ready"} <= set(missed.checks)
+    assert "xid-of-hardware" not in missed.checks
 
 
 def test_no_nvidia_smi(host: Host) -> None:
     (host.root / "usr/bin/nvidia-smi").unlink()
     report = host.examined()
-    assert names(report) == ["no driver"]
+    assert names(report) == ["no-driver"]
     assert report.unchecked[0].why == "there is no nvidia-smi"
 
 
@@ -102,7 +102,7 @@ def test_an_nvidia_smi_that_hangs(host: Host, monkeypatch: pytest.MonkeyPatch) -
     started = time.monotonic()
     report = host.examined()
     assert time.monotonic() - started < 3
-    assert names(report) == ["nvidia-smi fails"]
+    assert names(report) == ["nvidia-smi-fails"]
     assert "says nothing for" in report.findings[0].detail
 
 
@@ -110,17 +110,17 @@ def test_an_nvidia_smi_that_hangs(host: Host, monkeypatch: pytest.MonkeyPatch) -
     ("change", "check", "detail"),
     [
         ({"clocks_throttle_reasons.hw_thermal_slowdown": "Active", "temperature.gpu": 91},
-         "GPU hot", "GPU 0 (91 C)"),
-        ({"clocks_throttle_reasons.sw_thermal_slowdown": "Active"}, "GPU hot", "GPU 0 (44 C)"),
-        ({"clocks_throttle_reasons.hw_power_brake_slowdown": "Active"}, "GPU power brake",
+         "gpu-hot", "GPU 0 (91 C)"),
+        ({"clocks_throttle_reasons.sw_thermal_slowdown": "Active"}, "gpu-hot", "GPU 0 (44 C)"),
+        ({"clocks_throttle_reasons.hw_power_brake_slowdown": "Active"}, "gpu-power-brake",
          "GPU 0 (44 C)"),
-        ({"ecc.errors.uncorrected.volatile.total": 3}, "GPU memory errors",
+        ({"ecc.errors.uncorrected.volatile.total": 3}, "gpu-memory-errors",
          "3 since the driver was loaded"),
-        ({"retired_pages.pending": "Yes"}, "GPU memory to be replaced", "GPU 0"),
-        ({"remapped_rows.pending": 1, "gpu_bus_id": BUS}, "GPU memory to be replaced", BUS),
-        ({"remapped_rows.pending": "Yes", "gpu_bus_id": BUS}, "GPU memory to be replaced", BUS),
-        ({"remapped_rows.failure": 1, "gpu_bus_id": BUS}, "GPU memory broken", BUS),
-        ({"fabric.state": "In Progress", "fabric.status": "N/A"}, "NVSwitch not ready",
+        ({"retired_pages.pending": "Yes"}, "gpu-memory-to-be-replaced", "GPU 0"),
+        ({"remapped_rows.pending": 1, "gpu_bus_id": BUS}, "gpu-memory-to-be-replaced", BUS),
+        ({"remapped_rows.pending": "Yes", "gpu_bus_id": BUS}, "gpu-memory-to-be-replaced", BUS),
+        ({"remapped_rows.failure": 1, "gpu_bus_id": BUS}, "gpu-memory-broken", BUS),
+        ({"fabric.state": "In Progress", "fabric.status": "N/A"}, "nvswitch-not-ready",
          "In Progress, N/A"),
     ],
 )  # fmt: skip
@@ -133,13 +133,13 @@ def test_one_gpu_of_eight(host: Host, change: dict[str, Any], check: str, detail
 def test_which_gpu_is_to_be_reset(host: Host) -> None:
     host.says(gpus=[*[HEALTHY] * 3, {**HEALTHY, "ecc.errors.uncorrected.volatile.total": 1}])
     fixes = {one.check: one.fix for one in host.examined().findings}
-    assert "sudo nvidia-smi --gpu-reset -i 3; or: sudo reboot" in fixes["GPU memory errors"]
+    assert "sudo nvidia-smi --gpu-reset -i 3; or: sudo reboot" in fixes["gpu-memory-errors"]
 
 
 def test_too_few(host: Host) -> None:
     host.says(gpus=[HEALTHY] * 7)
     (found,) = host.examined().findings
-    assert found.symptom == "The model is split over 8 GPUs, and there are 7"
+    assert found.symptom == "the model is split over 8 GPUs, and there are 7"
 
 
 def test_one_that_the_bus_has_and_the_driver_lost(host: Host) -> None:
@@ -151,7 +151,7 @@ def test_one_that_the_bus_has_and_the_driver_lost(host: Host) -> None:
     assert host.examined().is_healthy
     host.says(gpus=[HEALTHY] * 7)
     (found,) = host.examined().findings
-    assert (found.check, found.detail) == ("GPU lost", "the bus has 8, the driver 7")
+    assert (found.check, found.detail) == ("gpu-lost", "the bus has 8, the driver 7")
 
 
 def test_drivers_of_other_years(host: Host) -> None:
@@ -160,7 +160,7 @@ def test_drivers_of_other_years(host: Host) -> None:
                for one in ("hw_thermal", "sw_thermal", "hw_power_brake")]  # fmt: skip
     hot = {**HEALTHY, "clocks_event_reasons.hw_thermal_slowdown": "Active"}
     host.says(gpus=[hot] * 8, refuses=reasons)
-    assert names(host.examined()) == ["GPU hot"]
+    assert names(host.examined()) == ["gpu-hot"]
     host.says(gpus=[HEALTHY] * 8, refuses=["fabric.state", "remapped_rows.pending"])
     assert host.examined().is_healthy
 
@@ -181,7 +181,7 @@ def test_a_process_of_somebody_else(host: Host) -> None:
     ended = {**own, "pid": 4712}
     host.says(gpus=[HEALTHY] * 8, processes=[own, others, ended])
     (found,) = host.examined().findings
-    assert (found.check, found.detail) == ("somebody else's process", "/usr/bin/python3, 900 MiB")
+    assert (found.check, found.detail) == ("somebody-else-process", "/usr/bin/python3, 900 MiB")
     assert "4711" in found.symptom
     host.says(gpus=[HEALTHY] * 16, processes=[others])
     assert host.examined().is_healthy, "the model takes half of them, and the other half is free"
@@ -196,7 +196,7 @@ def xid(number: int, ago: float = 60, said: str = "pid='<unknown>', name=<unknow
 def test_xids_of_the_hardware(host: Host, number: int) -> None:
     host.log([xid(number, ago=500_000), xid(number, said="GPU has fallen off the bus.")])
     (found,) = host.examined().findings
-    assert (found.check, found.warning) == ("Xid of hardware", False)
+    assert (found.check, found.warning) == ("xid-of-hardware", False)
     assert found.cause.startswith(f"Xid {number}: ")
     assert found.detail == f"2 of {BUS}, the last: GPU has fallen off the bus."
 
@@ -205,7 +205,7 @@ def test_xids_of_the_hardware(host: Host, number: int) -> None:
 def test_xids_of_programs(host: Host, number: int) -> None:
     host.log([xid(number)])
     (found,) = host.examined().findings
-    assert (found.check, found.warning) == ("Xid of a program", True)
+    assert (found.check, found.warning) == ("xid-of-a-program", True)
     host.log([xid(number, ago=200_000)])
     assert host.examined().is_healthy, "it was days ago"
 
@@ -226,6 +226,6 @@ def test_a_log_without_any(host: Host) -> None:
 def test_a_log_that_may_not_be_read(host: Host) -> None:
     host.log([], status=1, hidden=True)
     (missed,) = host.examined().unchecked
-    assert missed.checks == ("Xid of hardware", "Xid of a program")
+    assert missed.checks == ("xid-of-hardware", "xid-of-a-program")
     host.program("dmesg", f"echo '[ 77.1] NVRM: Xid (PCI:{BUS}): 79, GPU has fallen off the bus.'")
-    assert names(host.examined()) == ["Xid of hardware"]
+    assert names(host.examined()) == ["xid-of-hardware"]

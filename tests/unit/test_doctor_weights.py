@@ -94,22 +94,22 @@ def test_a_machine_without_weights(machine: Pulled) -> None:
 def test_weights_that_never_came(machine: Pulled) -> None:
     shutil.rmtree(machine.top)
     (found,) = machine.examined().findings
-    assert found.check == "weights missing"
+    assert found.check == "weights-missing"
     assert found.symptom == (
-        "The server of claude-fable5 does not start: team/model is not there, or not whole"
+        "the server of claude-fable5 does not start: team/model is not there, or not whole"
     )
 
 
 def test_a_file_that_is_gone(machine: Pulled) -> None:
     (machine.top / "current/model.gguf").unlink()
     (found,) = machine.examined().findings
-    assert (found.check, found.detail) == ("weights missing", "model.gguf")
+    assert (found.check, found.detail) == ("weights-missing", "model.gguf")
 
 
 def test_a_file_that_was_cut_short(machine: Pulled) -> None:
     os.truncate(machine.top / "current/model.gguf", 10)
     (found,) = machine.examined().findings
-    assert (found.check, found.detail) == ("weights changed", "model.gguf")
+    assert (found.check, found.detail) == ("weights-changed", "model.gguf")
 
 
 def test_bytes_that_turned_over(machine: Pulled) -> None:
@@ -121,34 +121,34 @@ def test_bytes_that_turned_over(machine: Pulled) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert machine.examined().is_healthy
     (found,) = machine.examined(deep=True).findings
-    assert (found.check, found.detail) == ("weights corrupt", "model.gguf")
-    assert found.fix.startswith(f"Type: touch {DIRECTORY}/current/model.gguf; then run the deploy")
+    assert (found.check, found.detail) == ("weights-corrupt", "model.gguf")
+    assert found.fix.startswith(f"touch {DIRECTORY}/current/model.gguf; then run the deploy")
 
 
 def test_a_new_pin_that_was_not_pulled(machine: Pulled) -> None:
     (found,) = machine.examined(revision=SECOND, digest="another").findings
-    assert (found.check, found.detail) == ("old weights", f"{SECOND[:12]} is pinned")
+    assert (found.check, found.detail) == ("old-weights", f"{SECOND[:12]} is pinned")
     assert found.symptom == f"claude-fable5 serves revision {FIRST[:12]} of team/model"
 
 
 def test_more_files_of_the_same_revision(machine: Pulled) -> None:
-    assert names(machine.examined(digest="another")) == ["weights missing"]
+    assert names(machine.examined(digest="another")) == ["weights-missing"]
 
 
 def test_a_pull_at_work(machine: Pulled) -> None:
     state = {"state": "pulling", "bytes_done": 25, "bytes_total": 100, "rate": 8_000_000}
     with machine.pulling(**state):
         (found,) = machine.examined(revision=SECOND, digest="another").findings
-        assert (found.check, found.detail) == ("pull at work", "8.0 MB in a second")
+        assert (found.check, found.detail) == ("pull-at-work", "8.0 MB in a second")
         assert found.symptom == "team/model is being pulled: 25 % are there"
     # The same, ended by a kill.
-    assert names(machine.examined(revision=SECOND, digest="x")) == ["pull interrupted"]
+    assert names(machine.examined(revision=SECOND, digest="x")) == ["pull-interrupted"]
 
 
 def test_a_pull_that_failed(machine: Pulled) -> None:
     machine.progress(state="failed", message="team/model is gated. Accept its licence", final=True)
     (found,) = machine.examined(revision=SECOND, digest="another").findings
-    assert (found.check, found.detail) == ("pull failed", "team/model is gated. Accept its licence")
+    assert (found.check, found.detail) == ("pull-failed", "team/model is gated. Accept its licence")
     assert machine.examined().is_healthy, "what is wanted is there, however it came"
 
 
@@ -162,7 +162,7 @@ def test_abandoned_revisions(machine: Pulled, monkeypatch: pytest.MonkeyPatch) -
     assert machine.examined().is_healthy, "there is room"
     short(monkeypatch)
     (found,) = machine.examined().findings
-    assert (found.check, found.detail) == ("abandoned revisions", SECOND[:12])
+    assert (found.check, found.detail) == ("abandoned-revisions", SECOND[:12])
     # That before the last is kept on purpose.
     shutil.rmtree(machine.top / SECOND)
     (machine.top / ".homeport" / f"{SECOND}.json").unlink()
@@ -174,10 +174,10 @@ def test_abandoned_weights(machine: Pulled, monkeypatch: pytest.MonkeyPatch) -> 
     other = f"{WANTED.directory}/weights/team/old model"
     machine.file(f"{other}/{FIRST}/model.gguf", "old")
     (found,) = machine.examined().findings
-    assert (found.check, found.fix) == ("abandoned weights", f"Type: rm -r '{other}'")
+    assert (found.check, found.fix) == ("abandoned-weights", f"rm -r '{other}'")
     service = replace(SERVICE, weights=machine.weights)
     found = machine.look(AREA, serving(service, manager=SYSTEM)).findings[0]
-    assert found.fix == f"Type: sudo rm -r '{other}'"
+    assert found.fix == f"sudo rm -r '{other}'"
 
 
 @pytest.mark.parametrize(
