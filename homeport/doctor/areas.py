@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import drift
+from . import client, drift, gpu_checks, machine_checks, weights
 from .table import Area, Check
 
-AREAS: tuple[Area[Any], ...] = (drift.AREA,)
+AREAS: tuple[Area[Any], ...] = (
+    machine_checks.AREA,
+    gpu_checks.AREA,
+    weights.AREA,
+    client.AREA,
+    drift.AREA,
+)
 
 
 def checks() -> list[Check[Any]]:
