@@ -177,9 +177,18 @@ def examine(areas: Iterable[Area[Any]], context: Context) -> Report:
         findings=tuple(sorted(findings, key=lambda one: one.warning)),
         unchecked=tuple(one for each in found for one in each.unchecked),
         healthy=tuple(one for each in found for one in each.healthy),
-        facts={about: facts for each in found for about, facts in each.facts.items()},
+        facts=_together(each.facts for each in found),
         seconds=round(time.monotonic() - started, 2),
     )
+
+
+def _together(found: Iterable[Mapping[str, Mapping[str, str]]]) -> dict[str, dict[str, str]]:
+    """The facts of all areas; several may have some of the same thing."""
+    whole: dict[str, dict[str, str]] = {}
+    for one in found:
+        for about, facts in one.items():
+            whole.setdefault(about, {}).update(facts)
+    return whole
 
 
 def _examine(area: Area[Any], context: Context) -> Report:
