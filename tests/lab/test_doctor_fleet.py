@@ -1,0 +1,188 @@
+"""The doctor over sixteen hosts: a laptop that serves itself, and fifteen workstations."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..running import wait_until
+from .host import Host
+from .lab import Lab
+from .routes import CLUSTER, SMALL
+
+#: Answers as vLLM does when it is asked for its models.
+GLM = """
+import http.server, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"data": [{"id": "claude-glm", "max_model_len": 262144}]}).encode()
+        self.send_response(200 if self.path == "/v1/models" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"""
+
+
+@dataclass
+class Fleet:
+    lab: Lab
+    laptop: Host
+    desks: list[Host]
+    server: Host
+    inventory: Path
+
+    @property
+    def names(self) -> list[str]:
+        return [host.name for host in (self.laptop, *self.desks)]
+
+    def doctor(self, *options: str) -> tuple[int, list[str]]:
+        """The status of a run, and what it prints; what pyinfra says goes elsewhere."""
+        pyinfra = str(Path(sys.executable).parent / "pyinfra")
+        words = [*self.lab.network.words(), pyinfra, str(self.inventory), "doctor.py", *options]
+        done = subprocess.run(
+            words,
+            cwd=self.lab.project,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.lab.folder / "home"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout.splitlines()
+
+    def as_json(self, *options: str) -> dict[str, Any]:
+        status, lines = self.doctor("--json", *options)
+        found: dict[str, Any] = json.loads("\n".join(lines))
+        assert status == (0 if found["is_healthy"] else 1)
+        return found
+
+
+@pytest.fixture(scope="module")
+def fleet(lab: Lab) -> Fleet:
+    laptop, server, *desks = lab.boot("laptop", "glm-host", *(f"desk-{i}" for i in range(1, 16)))
+    command = shlex.join(["/usr/bin/python3", "-c", GLM])
+    server.run(f"systemd-run --quiet --unit=glm {command}")
+    wait_until(lambda: "8000" in server.run("ss -Hltn"))
+    inventory = lab.inventory(
+        {"workstations": [laptop, *desks], "laptops": [laptop]},
+        routes={
+            **CLUSTER,
+            **SMALL,
+            "claude-glm": {**CLUSTER["claude-glm"], "open_to_network": True},
+        },
+        engine="xllamacpp",
+    )
+    run = lab.deploy(inventory)
+    assert run.status == 0, run.output
+    return Fleet(lab, laptop, desks, server, inventory)
+
+
+def test_a_healthy_fleet_is_a_line_a_host_and_nothing_else(fleet: Fleet) -> None:
+    before = fleet.laptop.tree()
+    status, lines = fleet.doctor()
+    assert status == 0, lines
+    assert [line.split(":")[0] for line in lines] == fleet.names
+    assert all(": healthy; " in line for line in lines), lines
+    assert "claude-fable5 answers at http://127.0.0.1:18080" in lines[0]
+    assert "claude-glm" in lines[1]
+    assert fleet.laptop.difference(before) == {}, "it changes nothing"
+
+
+def test_sixteen_hosts_take_at_most_twice_as_long_as_the_slowest_alone(fleet: Fleet) -> None:
+    def seconds(*options: str) -> float:
+        started = time.monotonic()
+        fleet.doctor(*options)
+        return time.monotonic() - started
+
+    alone = max(min(seconds("--limit", name) for _ in range(2)) for name in ("laptop", "desk-1"))
+    together = min(seconds() for _ in range(3))
+    assert together <= 2 * alone, f"{together:.1f} s, and alone {alone:.1f} s"
+
+
+def test_what_many_have_is_said_once(fleet: Fleet) -> None:
+    for host in fleet.desks:
+        settings = host.file("/home/anna/.claude/settings.json")
+        document = json.loads(settings.read_text())
+        document["env"]["ANTHROPIC_API_KEY"] = "sk-ant-api03-left-over-from-elsewhere"
+        settings.write_text(json.dumps(document))
+    fleet.desks[3].cut()
+    status, lines = fleet.doctor()
+    fleet.desks[3].heal()
+    assert status == 1
+    text = "\n".join(lines)
+    assert "sk-ant-api03" not in text
+    (many,) = [line for line in lines if line.startswith(("error: 14 hosts", "warning: 14 hosts"))]
+    assert "key" in many.lower()
+    (away,) = [line for line in lines if line.startswith("error: desk-4: not looked at")]
+    assert "not reached" in away
+    assert lines[0].startswith("laptop: healthy")
+
+
+def test_only_what_differs_is_named(fleet: Fleet) -> None:
+    for host in fleet.desks:
+        settings = host.file("/home/anna/.claude/settings.json")
+        document = json.loads(settings.read_text())
+        document["env"].pop("ANTHROPIC_API_KEY", None)
+        settings.write_text(json.dumps(document))
+    noted = fleet.desks[0].file("/home/anna/.homeport/state/doctor.json")
+    document = json.loads(noted.read_text())
+    document["wanted"]["homeport"] = "0.0.1"
+    noted.write_text(json.dumps(document))
+    script = fleet.desks[1].file("/home/anna/.homeport/bin/use-glm.sh")
+    script.write_text(script.read_text().replace("glm-host", "other-host"))
+    found = fleet.as_json()
+    groups = {group["finding"]["check"]: group for group in found["groups"]}
+    assert set(groups) == {"version-skew", "deploy-due", "file-changed"}
+    assert groups["version-skew"]["hosts"] == ["desk-1"]
+    assert groups["version-skew"]["finding"]["fix"].endswith("deploy.py --limit desk-1")
+    assert groups["deploy-due"]["hosts"] == ["desk-1"]
+    assert "homeport 0.0.1 -> 0.1.0" in groups["deploy-due"]["finding"]["symptom"]
+    assert groups["file-changed"]["hosts"] == ["desk-2"]
+    assert "use-glm.sh" in groups["file-changed"]["finding"]["symptom"]
+
+
+def test_the_deploy_that_it_names_mends_it(fleet: Fleet) -> None:
+    run = fleet.lab.deploy(fleet.inventory, "--limit", "desk-1", "--limit", "desk-2")
+    assert run.status == 0, run.output
+    assert fleet.as_json()["is_healthy"]
+
+
+def test_what_deploy_would_change_is_said_before(fleet: Fleet) -> None:
+    text = fleet.inventory.read_text()
+    fleet.inventory.write_text(text.replace("'port': 18080", "'port': 18090"))
+    found = fleet.as_json("--limit", "laptop")
+    fleet.inventory.write_text(text)
+    symptoms = [group["finding"]["symptom"] for group in found["groups"]]
+    (due,) = [one for one in symptoms if one.startswith("deploy.py would change: ")]
+    assert "claude-fable5: port 18080 -> 18090" in due
+
+
+def test_a_server_behind_a_firewall_is_told_from_one_that_is_down(fleet: Fleet) -> None:
+    fleet.server.run("systemctl stop glm")
+    found = fleet.as_json()
+    (group,) = [one for one in found["groups"] if one["finding"]["about"] == "claude-glm"]
+    assert len(group["hosts"]) == 16
+    assert group["finding"]["check"] == "refused"
+
+
+def test_nothing_is_deployed_yet(fleet: Fleet) -> None:
+    (bare,) = fleet.lab.boot("bare")
+    inventory = fleet.lab.inventory({"workstations": [bare]}, name="bare", routes=CLUSTER)
+    found = Fleet(fleet.lab, bare, [], fleet.server, inventory).as_json()
+    assert "not-deployed" in [group["finding"]["check"] for group in found["groups"]]
