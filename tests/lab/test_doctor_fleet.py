@@ -58,8 +58,7 @@ class Fleet:
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=300,
         )
@@ -79,15 +78,9 @@ def fleet(lab: Lab) -> Fleet:
     command = shlex.join(["/usr/bin/python3", "-c", GLM])
     server.run(f"systemd-run --quiet --unit=glm {command}")
     wait_until(lambda: "8000" in server.run("ss -Hltn"))
-    inventory = lab.inventory(
-        {"workstations": [laptop, *desks], "laptops": [laptop]},
-        routes={
-            **CLUSTER,
-            **SMALL,
-            "claude-glm": {**CLUSTER["claude-glm"], "open_to_network": True},
-        },
-        engine="xllamacpp",
-    )
+    glm = {"claude-glm": {**CLUSTER["claude-glm"], "open_to_network": True}}
+    groups = {"workstations": [laptop, *desks], "laptops": [laptop]}
+    inventory = lab.inventory(groups, routes={**glm, **SMALL}, engine="xllamacpp")
     run = lab.deploy(inventory)
     assert run.status == 0, run.output
     return Fleet(lab, laptop, desks, server, inventory)
