@@ -12,12 +12,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def authority(folder: Path, *names: str) -> tuple[bytes, ssl.SSLContext]:
+def authority(
+    folder: Path, *names: str, valid: tuple[float, float] = (-1, 1)
+) -> tuple[bytes, ssl.SSLContext]:
     """A new authority's certificate in PEM, and what serves with one that it signed for `names`,
-    which are hosts and addresses; that certificate and its key are in `folder`/served.pem."""
+    which are hosts and addresses; that certificate and its key are in `folder`/served.pem. It is
+    `valid` from the one day to the other, counted from now."""
     signer, key = _key(), _key()
     ca = _certificate("Test CA", signer, None, signer, ca=True).sign(signer, hashes.SHA256())
-    served = _certificate(names[0], key, names, signer).sign(signer, hashes.SHA256())
+    served = _certificate(names[0], key, names, signer, valid).sign(signer, hashes.SHA256())
     pem = serialization.Encoding.PEM
     private = key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -38,6 +41,7 @@ def _certificate(
     key: ec.EllipticCurvePrivateKey,
     names: tuple[str, ...] | None,
     signer: ec.EllipticCurvePrivateKey,
+    valid: tuple[float, float] = (-1, 1),
     ca: bool = False,
 ) -> x509.CertificateBuilder:
     def named(text: str) -> x509.Name:
@@ -50,8 +54,8 @@ def _certificate(
         .issuer_name(named("Test CA"))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now + timedelta(days=valid[0]))
+        .not_valid_after(now + timedelta(days=valid[1]))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import client, drift, gpu_checks, machine_checks, weights
+from . import client, drift, gpu_checks, machine_checks, routes, sessions, weights
 from .table import Area, Check
 
 AREAS: tuple[Area[Any], ...] = (
+    sessions.AREA,
+    routes.AREA,
     machine_checks.AREA,
     gpu_checks.AREA,
     weights.AREA,

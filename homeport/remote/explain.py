@@ -20,7 +20,7 @@ import plistlib
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -70,6 +70,13 @@ VARIABLES = (
     *PROXIES,
     *NO_PROXIES,
 )
+#: What only a route sets, besides ANTHROPIC_MODEL and what leads there.
+LEFT_OVER = (
+    *TIERS.values(),
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
+    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+)
 #: The settings beside "env" that matter here, and the type that each has to have.
 KEYS: dict[str, Any] = {
     "model": str,
@@ -108,7 +115,8 @@ def places() -> Places:
 
 @dataclass(frozen=True)
 class Source:
-    """Settings from one place; `kind` is managed, --settings, local, project, user or shell."""
+    """Settings from one place; `kind` is managed, --settings, local, project, user, shell or
+    start-up (a line of a file that shells read, where the shell itself cannot be asked)."""
 
     kind: str
     path: str
@@ -136,6 +144,8 @@ class Value:
         """How to take it away from where it is set."""
         if self.source.kind == "shell":
             return "Type: unset %s" % self.name
+        if self.source.kind == "start-up":
+            return "Remove %s from %s, and open a new shell" % (self.name, self.source.path)
         key = self.name if self.name in KEYS else "env.%s" % self.name
         if self.source.kind == "managed":
             return "Ask who manages this machine to remove %s from %s" % (key, self.source.path)
@@ -146,8 +156,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Finding:
-    """`severity` is error (the session fails, goes astray or gives a secret away) or warning."""
+    """`name` is what a program knows its kind by; `severity` is error (the session fails, goes
+    astray or gives a secret away) or warning."""
 
+    name: str
     severity: str
     symptom: str
     cause: str
@@ -390,17 +402,20 @@ def session(
     where: Places,
     routes: Path = ROUTES,
     route: Optional[str] = None,
+    start_up: Sequence[Source] = (),
 ) -> Session:
-    """The session in `directory` that `shell` starts, or the use-script of `route`."""
+    """The session in `directory` that `shell` starts, or the use-script of `route`; `start_up` are
+    lines that set what `shell` does not say, the strongest first."""
     known = {path.stem: read("--settings", path) for path in sorted(routes.glob("*.json"))}
     there = {alias: source for alias, source in known.items() if source}
     active = shell.get("HOMEPORT_ROUTE")
     chosen = route or active
     if route:
         shell = entered(shell, there[route], there.get(active or ""))
+        shell["HOMEPORT_ROUTE"] = route
     passed = [there[chosen]] if chosen in there else []
     variables = Source("shell", "shell", {"env": dict(shell)})
-    sources = [*managed(where), *passed, *of_user(directory, shell), variables]
+    sources = [*managed(where), *passed, *of_user(directory, shell), variables, *start_up]
     return Session(sources, there, chosen)
 
 
@@ -432,20 +447,24 @@ def files_that_count_not(s: Session) -> Iterator[Finding]:
             fix = "It is a file of homeport's: run the deploy again"
         elif source.problem.startswith("cannot be read"):
             fix = "See who may read it: ls -l %s" % shlex.quote(source.path)
-        yield Finding("error", "%s %s" % (source.path, source.problem), cause, fix)
+        yield Finding(
+            "settings-unread", "error", "%s %s" % (source.path, source.problem), cause, fix
+        )
 
 
 def unknown_route(s: Session) -> Iterator[Finding]:
     if s.route and s.route not in s.routes:
         symptom = "HOMEPORT_ROUTE is %s, which is no route of this machine" % s.route
         cause = "The route was removed after this shell was sent there"
-        yield Finding("error", symptom, cause, "Type: source use-anthropic.sh")
+        yield Finding("unknown-route", "error", symptom, cause, "Type: source use-anthropic.sh")
 
 
 def other_provider(s: Session) -> Iterator[Finding]:
     if s.provider:
         symptom = "%s sends the session to %s" % (s.provider.name, s.goes_to)
-        yield Finding("error", symptom, "It beats any base URL", s.provider.remove)
+        yield Finding(
+            "other-provider", "error", symptom, "It beats any base URL", s.provider.remove
+        )
 
 
 def secret_gets_away(s: Session) -> Iterator[Finding]:
@@ -455,11 +474,12 @@ def secret_gets_away(s: Session) -> Iterator[Finding]:
         if str(found.value).startswith("sk-ant-"):
             symptom = "A real Anthropic key goes to %s" % hidden(s.url)
             cause = "%s of %s goes along with each request" % (found.name, found.source.path)
-            yield Finding("error", symptom, cause, found.remove)
+            yield Finding("key-astray", "error", symptom, cause, found.remove)
     if not any(str(s.get(name)).strip() for name in (*SECRETS, "apiKeyHelper")):
         symptom = "Nothing to log in with at %s" % hidden(s.url)
         cause = "The client sends the token of your claude.ai login there, if you have one"
-        yield Finding("error", symptom, cause, "Set ANTHROPIC_AUTH_TOKEN, or start by a use-script")
+        fix = "Set ANTHROPIC_AUTH_TOKEN, or start by a use-script"
+        yield Finding("login-astray", "error", symptom, cause, fix)
 
 
 def two_credentials(s: Session) -> Iterator[Finding]:
@@ -468,14 +488,17 @@ def two_credentials(s: Session) -> Iterator[Finding]:
         token = None
     if key and token and key.value and not (s.self_hosted and key.value.startswith("sk-ant-")):
         cause = "The client sends both, and asks about the key first, with No as the default"
-        yield Finding("warning", "ANTHROPIC_API_KEY beside a token", cause, key.remove)
+        symptom = "ANTHROPIC_API_KEY beside a token"
+        yield Finding("key-beside-token", "warning", symptom, cause, key.remove)
     policy = helper and POLICY.match(str(helper.value))
     if helper and helper.value and (token or s.self_hosted) and not policy:
         cause = "What it prints goes to %s as x-api-key as well" % hidden(s.url)
-        yield Finding("warning", "apiKeyHelper beside a token", cause, helper.remove)
+        symptom = "apiKeyHelper beside a token"
+        yield Finding("helper-beside-token", "warning", symptom, cause, helper.remove)
     if token and not s.self_hosted and not s.provider and not token.value.startswith("sk-ant-"):
         symptom = "A token that is not Anthropic's goes to Anthropic"
-        yield Finding("error", symptom, "It takes the place of your own login", token.remove)
+        cause = "It takes the place of your own login"
+        yield Finding("token-to-anthropic", "error", symptom, cause, token.remove)
 
 
 def managed_login(s: Session) -> Iterator[Finding]:
@@ -485,7 +508,7 @@ def managed_login(s: Session) -> Iterator[Finding]:
         if found and found.source.kind == "managed" and (s.self_hosted or s.routes):
             symptom = "%s is managed on this machine" % name
             cause = "The client refuses to start with any token, key or helper for a server of ours"
-            yield Finding("error", symptom, cause, found.remove)
+            yield Finding("login-forced", "error", symptom, cause, found.remove)
 
 
 def managed_url(s: Session) -> Iterator[Finding]:
@@ -494,7 +517,8 @@ def managed_url(s: Session) -> Iterator[Finding]:
     fits = s.there and (chosen is None or chosen in s.there)
     if found and found.source.kind == "managed" and not fits:
         symptom = "The base URL is managed on this machine"
-        yield Finding("error", symptom, "It beats every route, and the way back", found.remove)
+        cause = "It beats every route, and the way back"
+        yield Finding("url-managed", "error", symptom, cause, found.remove)
 
 
 def beaten_exports(s: Session) -> Iterator[Finding]:
@@ -503,11 +527,44 @@ def beaten_exports(s: Session) -> Iterator[Finding]:
     for name in ("ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", *MODELS):
         found = s.find(name)
         if found and found.source.kind in ("local", "project", "user"):
-            own = [v for one, v in found.beaten if one.kind == "shell" and v != found.value]
+            shell = ("shell", "start-up")
+            own = [v for one, v in found.beaten if one.kind in shell and v != found.value]
             if own:
                 symptom = "%s of this shell does not count" % name
                 cause = 'The "env" block of %s beats it' % found.source.path
-                yield Finding("error", symptom, cause, found.remove)
+                yield Finding("export-beaten", "error", symptom, cause, found.remove)
+
+
+def mixed_routes(s: Session) -> Iterator[Finding]:
+    route = str(s.get("HOMEPORT_ROUTE"))
+    chosen = s.routes.get(route)
+    shells = [one for one in s.sources if one.kind in ("shell", "start-up")]
+    for name in ("ANTHROPIC_BASE_URL", *MODELS) if chosen else ():
+        found = next((one for one in shells if one.get(name)), None)
+        right = chosen and chosen.get(name)
+        if found and right and found.get(name) != right:
+            symptom = "This shell is on %s, and has another %s" % (route, name)
+            cause = (
+                "A claude that is typed takes the route's settings; what a child shell or an editor"
+                " starts takes the variable"
+            )
+            fix = "Type: source use-anthropic.sh, and the use-script of the route that you want"
+            yield Finding("routes-mixed", "warning", symptom, cause, fix)
+            return
+
+
+def left_over(s: Session) -> Iterator[Finding]:
+    """What a route set, in a session that goes to Anthropic."""
+    if s.self_hosted or s.provider or s.get("HOMEPORT_ROUTE") in s.routes:
+        return
+    for found in filter(None, map(s.find, LEFT_OVER)):
+        ours = {one.get(found.name) for one in s.routes.values()}
+        if found.value and found.value in ours and found.source.kind != "managed":
+            symptom = "%s of a route is set, and the session goes to Anthropic" % found.name
+            cause = "Set by %s, and not taken away on the way back" % found.source.path
+            shell = "Type: source use-anthropic.sh"
+            fix = shell if found.source.kind == "shell" else found.remove
+            yield Finding("left-over", "warning", symptom, cause, fix)
 
 
 def base_url(s: Session) -> Iterator[Finding]:
@@ -518,16 +575,18 @@ def base_url(s: Session) -> Iterator[Finding]:
     path = parts(s.url).path
     if scheme not in ("http", "https") or not host_of(s.url):
         cause = "It lacks http:// or https:// and a host"
-        yield Finding("error", "%s is not a URL" % hidden(s.url), cause, change(found, "http://…"))
+        symptom = "%s is not a URL" % hidden(s.url)
+        yield Finding("no-url", "error", symptom, cause, change(found, "http://…"))
     elif path:
         cause = "The client adds /v1/messages itself, so that it asks %s/v1/messages" % path
         good = "%s://%s" % origin(s.url)
-        yield Finding("error", "The base URL has a path", cause, change(found, good))
+        symptom = "The base URL has a path"
+        yield Finding("url-path", "error", symptom, cause, change(found, good))
     if s.self_hosted and not s.there:
         symptom = "%s is no route of homeport's" % hidden(s.url)
         cause = "So nothing is known of its models and contexts; routes: %s"
         known = ", ".join("%s (%s)" % (alias, url_of(one)) for alias, one in s.routes.items())
-        yield Finding("warning", symptom, cause % (known or "none"), found.remove)
+        yield Finding("no-route", "warning", symptom, cause % (known or "none"), found.remove)
 
 
 def model(s: Session) -> Iterator[Finding]:
@@ -537,19 +596,24 @@ def model(s: Session) -> Iterator[Finding]:
         default = "the same one" if s.model == s.wanted else s.model or "a model of Anthropic's"
         cause = "The client runs its default in its place, here %s" % default
         fix = "Add %s to availableModels in %s" % (s.wanted, allowed.source.path)
-        yield Finding("warning" if s.model == s.wanted else "error", symptom, cause, fix)
+        if s.model == s.wanted:
+            yield Finding("model-unlisted", "warning", symptom, cause, fix)
+        else:
+            yield Finding("model-restricted", "error", symptom, cause, fix)
     found = s.find("ANTHROPIC_MODEL") if s.get("ANTHROPIC_MODEL") else s.find("model")
     ours = [str(one.get("ANTHROPIC_MODEL")) for one in s.routes.values()]
     if not s.self_hosted:
         if found and not s.provider and s.wanted in ours:
             symptom = "%s, a self-hosted model, is asked of Anthropic" % s.wanted
             fix = found.remove + ", or pick another model: claude --model opus"
-            yield Finding("error", symptom, "Set by %s" % found.source.path, fix)
+            cause = "Set by %s" % found.source.path
+            yield Finding("model-at-anthropic", "error", symptom, cause, fix)
     elif s.there and s.model not in s.served:
         symptom = "%s does not serve %s" % (hidden(s.url), s.model or "Anthropic's models")
         cause = "Set by %s" % found.source.path if found else "No model is set"
         fix = "It serves %s" % ", ".join(s.served)
-        yield Finding("error", symptom, cause, change(found, s.served[0]) if found else fix)
+        fix = change(found, s.served[0]) if found else fix
+        yield Finding("model-elsewhere", "error", symptom, cause, fix)
 
 
 def tiers(s: Session) -> Iterator[Finding]:
@@ -569,7 +633,8 @@ def tiers(s: Session) -> Iterator[Finding]:
         symptom = "Background calls ask %s for models that it does not serve" % hidden(s.url)
         cause = "Unset, or another server's model: %s" % ", ".join(bad)
         name = s.served[0] if s.served else s.model or "the server's model"
-        yield Finding("warning", symptom, cause, "Set each to %s, or start by a use-script" % name)
+        fix = "Set each to %s, or start by a use-script" % name
+        yield Finding("tiers-elsewhere", "warning", symptom, cause, fix)
 
 
 def context(s: Session) -> Iterator[Finding]:
@@ -581,21 +646,23 @@ def context(s: Session) -> Iterator[Finding]:
     if not told or not told.value:
         fix = "Set it to what the server holds" if right is None else "Set it to %s" % right
         cause = "The client assumes 1,000,000 tokens, and the server refuses long conversations"
-        yield Finding("error", "%s is not set" % name, cause, fix)
+        yield Finding("context-unset", "error", "%s is not set" % name, cause, fix)
     elif right is not None and told.value != right:
         cause = "%s holds %s tokens" % (s.model, right)
-        yield Finding("error", "%s is %s" % (name, told.value), cause, change(told, right))
+        symptom = "%s is %s" % (name, told.value)
+        yield Finding("context-other", "error", symptom, cause, change(told, right))
     others = MODELS if s.get("ANTHROPIC_MODEL") else (*MODELS, "model")
     for found in filter(None, map(s.find, others)):
         if str(found.value).endswith("[1m]"):
             symptom = "%s is %s" % (found.name, found.value)
             cause = "[1m] makes the client assume 1,000,000 tokens, whatever %s says" % name
-            yield Finding("error", symptom, cause, change(found, bare(found.value)))
+            fix = change(found, bare(found.value))
+            yield Finding("context-1m", "error", symptom, cause, fix)
     window, limit = s.find("CLAUDE_CODE_AUTO_COMPACT_WINDOW"), right or (told and told.value) or ""
     if window and window.value.isdecimal() and limit.isdecimal() and int(window.value) > int(limit):
         symptom = "%s is %s" % (window.name, window.value)
         cause = "It is larger than the %s tokens of the context" % limit
-        yield Finding("warning", symptom, cause, window.remove)
+        yield Finding("compaction-window", "warning", symptom, cause, window.remove)
 
 
 def headers(s: Session) -> Iterator[Finding]:
@@ -605,7 +672,10 @@ def headers(s: Session) -> Iterator[Finding]:
     if found and secret:
         symptom = "ANTHROPIC_CUSTOM_HEADERS carries %s" % ", ".join(secret)
         cause = "They go to %s with each request" % s.goes_to
-        yield Finding("error" if s.self_hosted else "warning", symptom, cause, found.remove)
+        if s.self_hosted:
+            yield Finding("header-secret", "error", symptom, cause, found.remove)
+        else:
+            yield Finding("header-to-anthropic", "warning", symptom, cause, found.remove)
 
 
 def proxy(s: Session) -> Iterator[Finding]:
@@ -618,7 +688,7 @@ def proxy(s: Session) -> Iterator[Finding]:
         fix = (
             'Type: export NO_PROXY="${NO_PROXY:+$NO_PROXY,}%s" no_proxy="${no_proxy:+$no_proxy,}%s"'
         )
-        yield Finding("error", symptom, cause, fix % (host, host))
+        yield Finding("proxy-to-loopback", "error", symptom, cause, fix % (host, host))
 
 
 def goes_past(url: str, spared: str) -> bool:
@@ -645,14 +715,15 @@ def auto_mode(s: Session) -> Iterator[Finding]:
         fix = (
             'Set "disableAutoMode": "disable" in ~/.claude/settings.json, or start by a use-script'
         )
-        yield Finding("warning", symptom, cause, fix)
+        yield Finding("auto-mode", "warning", symptom, cause, fix)
 
 
 def small_model(s: Session) -> Iterator[Finding]:
     found = s.find("ANTHROPIC_SMALL_FAST_MODEL")
     if found and found.value:
         cause = "The client takes ANTHROPIC_DEFAULT_HAIKU_MODEL for its haiku, not this one"
-        yield Finding("warning", "ANTHROPIC_SMALL_FAST_MODEL is set", cause, found.remove)
+        symptom = "ANTHROPIC_SMALL_FAST_MODEL is set"
+        yield Finding("small-fast-model", "warning", symptom, cause, found.remove)
 
 
 def typos(s: Session) -> Iterator[Finding]:
@@ -663,13 +734,15 @@ def typos(s: Session) -> Iterator[Finding]:
             # 0.93 keeps apart all names that the client knows (schema of August 2026).
             for meant in difflib.get_close_matches(name, VARIABLES, 1, 0.93):
                 cause = "%s sets it, and the client knows no such variable" % source.path
-                fix = "Call it %s" % meant
-                yield Finding("warning", "%s looks like a slip of the pen" % name, cause, fix)
+                symptom = "%s looks like a slip of the pen" % name
+                yield Finding("typo", "warning", symptom, cause, "Call it %s" % meant)
 
 
 def change(found: Value, value: str) -> str:
     if found.source.kind == "shell":
         return "Type: export %s=%s" % (found.name, shlex.quote(value))
+    if found.source.kind == "start-up":
+        return "Set %s to %s in %s, and open a new shell" % (found.name, value, found.source.path)
     if found.source.kind in ("managed", "--settings"):
         return found.remove
     key = found.name if found.name in KEYS else "env.%s" % found.name
@@ -686,6 +759,8 @@ CHECKS = (
     other_provider,
     base_url,
     beaten_exports,
+    mixed_routes,
+    left_over,
     model,
     context,
     headers,

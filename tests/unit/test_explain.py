@@ -313,6 +313,16 @@ MANY = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
         (exports(), {USER: {"env": {MANY[:-1]: "1"}}}, f"{MANY[:-1]} looks like a slip"),
         ({"ANTROPIC_BASE_URL": URL}, {}, "ANTROPIC_BASE_URL looks like a slip"),
         (exports(HOMEPORT_ROUTE="claude-old"), {}, "HOMEPORT_ROUTE is claude-old"),
+        (
+            exports(ANTHROPIC_BASE_URL=LAPTOP.endpoint.url),
+            {},
+            "This shell is on claude-glm, and has another ANTHROPIC_BASE_URL",
+        ),
+        (
+            {"ANTHROPIC_DEFAULT_OPUS_MODEL": "claude-glm"},
+            {},
+            "ANTHROPIC_DEFAULT_OPUS_MODEL of a route is set, and the session goes to Anthropic",
+        ),
     ],
 )
 def test_findings(desk: Desk, shell: dict[str, str], files: dict[str, Any], symptom: str) -> None:

@@ -1,0 +1,195 @@
+"""The routes of this machine as its client reaches them: each server is asked for its models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Optional, Union
+from urllib.parse import urlsplit
+
+from ..remote import explain, probe
+from . import reach, reach_checks, route_checks
+from .reached import Model, Problem, Reached
+from .table import Area, Context, Subject, Unknown
+from .wanted import LLAMA_CPP, SGLANG, VLLM, Route
+
+#: What the client says besides its token.
+HEADERS = {"anthropic-version": "2023-06-01"}
+
+#: Engines by what they say of themselves in /v1/models: vLLM 0.32 and SGLang 0.5 (ModelCard), and
+#: llama.cpp's server.
+OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA_CPP}
+
+
+def look(context: Context) -> Iterable[Subject[Reached]]:
+    routes = context.wanted.routes
+    if not routes:
+        return []
+    with ThreadPoolExecutor(len(routes)) as pool:
+        return list(pool.map(lambda route: _subject(route, context), routes))
+
+
+def session_of(
+    context: Context,
+    route: Optional[Route] = None,
+    variables: Optional[Mapping[str, str]] = None,
+    start_up: Iterable[explain.Source] = (),
+) -> explain.Session:
+    """The session that the shell starts, or the use-script of `route`."""
+    shell = {"HOME": context.wanted.home, **(context.variables if variables is None else variables)}
+    folder = Path(context.wanted.directory, "routes")
+    name = Path(route.file).stem if route else None
+    return explain.session(
+        context.directory, shell, places(context.root), folder, name, tuple(start_up)
+    )
+
+
+def places(root: Path) -> explain.Places:
+    """Where this machine's managed settings are, below `root`."""
+    found = explain.places()
+
+    def below(path: Path) -> Path:
+        return root.joinpath(*path.parts[1:])
+
+    return explain.Places(below(found.managed), tuple(map(below, found.preferences)))
+
+
+def _subject(route: Route, context: Context) -> Subject[Reached]:
+    parts = urlsplit(route.url)
+    values = {
+        "alias": route.name,
+        "url": route.url,
+        "host": parts.hostname or "",
+        "port": str(parts.port or (443 if parts.scheme == "https" else 80)),
+        "file": route.file,
+    }
+    return Subject(route.name, _reached(route, context), values)
+
+
+def _reached(route: Route, context: Context) -> Reached:
+    session: Union[explain.Session, Unknown]
+    try:
+        session = session_of(context, route)
+    except KeyError:
+        session = Unknown("%s is not there" % route.file)
+    else:
+        unread = session.routes[Path(route.file).stem].problem
+        session = Unknown("%s %s" % (route.file, unread)) if unread else session
+    proxy = proxy_of(session, route.url)
+    headers = _headers(route, session)
+    try:
+        if isinstance(headers, Unknown):
+            raise reach.Failed("withheld", headers.why)
+        address = (
+            str(session.get(proxy)) if proxy and isinstance(session, explain.Session) else None
+        )
+        reply = reach.ask(route.url, "/v1/models", headers, route.ca, address)
+    except reach.Failed as failed:
+        problem = Problem(failed.kind, failed.said, failed.values)
+        why = Unknown(_why(route, problem))
+        return Reached(route, session, why, problem, ahead=why, days=why, proxy=proxy)
+    wrong, models = answered(reply)
+    if proxy and route.url.startswith("http:") and reply.status in (407, 502, 504):
+        wrong = Problem("proxy", "it answers %d" % reply.status)
+    return Reached(
+        route=route,
+        session=session,
+        models=Unknown(_why(route, wrong)) if wrong else models,
+        problem=wrong,
+        seconds=reply.seconds,
+        ahead=reply.ahead,
+        days=reply.days,
+        proxy=proxy,
+    )
+
+
+def _why(route: Route, problem: Problem) -> str:
+    if problem.kind == "withheld":
+        return problem.said
+    if problem.kind == "proxy-unknown":
+        return "its proxy, of %s, cannot be asked through" % (problem.said or "no address")
+    return "%s does not list its models" % route.url
+
+
+def proxy_of(session: Union[explain.Session, Unknown], url: str) -> str:
+    """The variable with the proxy that requests go through, whatever their scheme (measured,
+    2.1.330); "" where none is in between."""
+    # One on the way to a loopback address is a finding of the session's own.
+    if isinstance(session, Unknown) or explain.is_loopback(url):
+        return ""
+    spared = next(filter(None, map(session.get, explain.NO_PROXIES)), "")
+    found = next((one for one in explain.PROXIES if session.get(one)), "")
+    return "" if explain.goes_past(url, spared) else found
+
+
+def _headers(
+    route: Route, session: Union[explain.Session, Unknown]
+) -> Union[Mapping[str, str], Unknown]:
+    """What the client shows to prove itself; never a key of Anthropic's."""
+    more = ""
+    if isinstance(session, explain.Session) and _leads_to(session, route):
+        token = str(session.get("ANTHROPIC_AUTH_TOKEN"))
+        more = str(session.get("ANTHROPIC_CUSTOM_HEADERS"))
+    else:
+        try:
+            token = Path(route.token).read_text("utf-8").strip()
+        except (OSError, ValueError):
+            return Unknown("its token cannot be read: %s" % route.token)
+    if "sk-ant-" in token + more:
+        return Unknown("a key of Anthropic's would have to be shown to %s" % route.url)
+    proof = {"Authorization": "Bearer %s" % token} if token else {}
+    named = [line.partition(":") for line in more.splitlines() if ":" in line]
+    return {**HEADERS, **proof, **{name.strip(): value.strip() for name, _, value in named}}
+
+
+def _leads_to(session: explain.Session, route: Route) -> bool:
+    return explain.origin(session.url) == explain.origin(route.url)
+
+
+def answered(reply: reach.Reply) -> "tuple[Optional[Problem], Mapping[str, Model]]":
+    """What is wrong with an answer to "which models?", if anything, and the models."""
+    values = {"status": str(reply.status)}
+    said = explain.hidden(_message(reply.body))
+    if reply.status in (401, 403):
+        return Problem("token", said, values), {}
+    if reply.status == 503:
+        return Problem("loading", said, values), {}
+    if reply.status in (502, 504):
+        return Problem("gateway", said, values), {}
+    try:
+        if reply.status == 200:
+            found = json.loads(reply.body)["data"]
+            return None, {str(one["id"]): _model(one) for one in found}
+    except (ValueError, KeyError, TypeError):
+        pass
+    return Problem("no-models", said, values), {}
+
+
+def _model(said: "dict[str, Any]") -> Model:
+    held = probe.held(said)
+    return Model(held if isinstance(held, int) else None, OWNERS.get(str(said.get("owned_by")), ""))
+
+
+def _message(body: bytes) -> str:
+    """The server's own words, if it has some that can be shown."""
+    try:
+        error = json.loads(body)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)[:200]
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def healthy(seen: Reached) -> str:
+    if seen.route.served:
+        return ""
+    return "%s is reachable in %.2f s" % (seen.route.name, seen.seconds)
+
+
+def facts(seen: Reached) -> Mapping[str, str]:
+    served = None if isinstance(seen.models, Unknown) else seen.models.get(seen.route.alias)
+    return {"context": str(served.context)} if served and served.context else {}
+
+
+AREA = Area("routes", look, (*reach_checks.CHECKS, *route_checks.CHECKS), healthy, facts)

@@ -1,0 +1,104 @@
+"""A home with routes as a deploy leaves it, for the doctor to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from homeport import claude_code
+from homeport.doctor import wanted
+from homeport.doctor.areas import AREAS
+from homeport.doctor.table import Area, Context, Report, examine
+from homeport.layout import Layout
+from homeport.model import Route
+
+
+@dataclass
+class Desk:
+    """A machine below `root`, whose user has these routes."""
+
+    root: Path
+    routes: list[wanted.Route] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home" / "anna"
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.under(str(self.home), "~/.homeport")
+
+    def add(self, route: Route, **changed: Any) -> None:
+        """Write what a deploy writes for `route`; `changed` is of what the doctor is told."""
+        file, token = Path(self.layout.route_settings(route)), Path(self.layout.token(route))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        ca = self.layout.ca(route)
+        if ca and route.endpoint.ca:
+            Path(ca).write_bytes(route.endpoint.ca)
+        file.write_text(json.dumps(claude_code.route_settings(route, {}, ca_path=ca)))
+        token.write_text(f"{route.client_token}\n")
+        known = {
+            "alias": route.alias,
+            "name": route.name,
+            "url": route.endpoint.url,
+            "context": route.model.context,
+            "max_output": route.model.max_output,
+            "file": str(file),
+            "token": str(token),
+            "command": route.script,
+            "served": False,
+            "engine": "",
+            "ca": ca,
+            "effort": route.model.effort,
+            "simple": route.model.simple,
+        }
+        self.routes.append(wanted.Route(**{**known, **changed}))
+
+    def write(self, path: str, content: Any) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return file
+
+    def settings(self, route: Route) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(Path(self.layout.route_settings(route)).read_text())
+        return found
+
+    def change(self, route: Route, **variables: str | None) -> None:
+        """Set variables of the route's settings; None takes one away."""
+        settings = self.settings(route)
+        for name, value in variables.items():
+            settings["env"].pop(name, None)
+            if value is not None:
+                settings["env"][name] = value
+        Path(self.layout.route_settings(route)).write_text(json.dumps(settings))
+
+    def context(self, shell: Mapping[str, str] | None = None) -> Context:
+        """`shell` are its variables; None: asked over SSH, where there are none."""
+        told = wanted.Wanted(
+            homeport="1",
+            home=str(self.home),
+            directory=self.layout.directory,
+            manager=wanted.SYSTEMD,
+            owner="o",
+            deployed="d",
+            routes=tuple(self.routes),
+        )
+        variables = {"HOME": str(self.home), **(shell or {})}
+        if shell is not None:
+            variables["PATH"] = "/usr/bin"
+        return Context(told, variables, self.home, root=self.root)
+
+    def report(self, name: str, shell: Mapping[str, str] | None = None) -> Report:
+        """What the area of that name says."""
+        areas: list[Area[Any]] = [area for area in AREAS if area.name == name]
+        report = examine(areas, self.context(shell))
+        assert "Error" not in " ".join(one.why for one in report.unchecked), report.unchecked
+        return report
+
+
+def names(report: Report) -> list[str]:
+    return [finding.check for finding in report.findings]
