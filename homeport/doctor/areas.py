@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import drift
+from . import drift, server_checks
 from .table import Area, Check
 
-AREAS: tuple[Area[Any], ...] = (drift.AREA,)
+AREAS: tuple[Area[Any], ...] = (server_checks.AREA, drift.AREA)
 
 
 def checks() -> list[Check[Any]]:

@@ -76,13 +76,15 @@ def _systemctl(seen: Seen) -> str:
 
 def _masked(seen: Seen) -> Iterator[Values]:
     if verdict(seen) == MASKED:
-        yield {"systemctl": _systemctl(seen)}
+        service = seen.service
+        fix = "%s unmask %s && %s" % (_systemctl(seen), service.name, service.start)
+        yield {"fix": fix}
 
 
 def _not_at_boot(seen: Seen) -> Iterator[Values]:
     state = known(seen.state)
     if state.phase == RUNNING and not state.at_boot:
-        yield {"enable": _enable(seen)}
+        yield {"fix": _enable(seen)}
 
 
 def _ends_with_login(seen: Seen) -> Iterator[Values]:
@@ -92,18 +94,15 @@ def _ends_with_login(seen: Seen) -> Iterator[Values]:
 
 def _out_of_memory(seen: Seen) -> Iterator[Values]:
     if verdict(seen) == OUT_OF_MEMORY:
-        yield {"detail": killed(seen) or "", "again": _again(seen)}
+        yield {"detail": killed(seen) or "", "start": _again(seen)}
 
 
 def _too_old(seen: Seen) -> Iterator[Values]:
     if verdict(seen) == TOO_OLD:
-        yield {"cause": cause(seen) or "", "detail": _shown(seen), "program": _program(seen)}
-
-
-def _program(seen: Seen) -> str:
-    program = seen.service.program or ""
-    by_brew = "brew upgrade llama.cpp"
-    return by_brew if program.endswith("/llama-server") and "brew" in program else "upgrade it"
+        found = {"cause": cause(seen) or "", "detail": _shown(seen)}
+        if not (seen.service.program or "").endswith("brew/bin/llama-server"):
+            found["fix"] = "run the deploy again, or upgrade the llama-server of your own"
+        yield found
 
 
 def _crashed(seen: Seen) -> Iterator[Values]:
@@ -117,7 +116,7 @@ def _crashed(seen: Seen) -> Iterator[Values]:
         found["cause"] = _without_numbers(why)
     if fix:
         found["fix"] = "%s; then: %s" % (fix, _again(seen))
-    yield {**found, "again": _again(seen)}
+    yield {**found, "start": _again(seen)}
 
 
 def _without_numbers(text: str) -> str:
@@ -154,7 +153,7 @@ def _loading(seen: Seen) -> Iterator[Values]:
     since = seen.tree[0].age if seen.tree else None
     yield {
         "step": steps[-1] if steps else "starting",
-        "since": ", for %s" % timedelta(seconds=int(since)) if since is not None else "",
+        "since": str(timedelta(seconds=int(since))) if since is not None else "some time",
     }
 
 
@@ -222,7 +221,7 @@ CHECKS: tuple[Check[Seen], ...] = (
         CONNECTION_REFUSED,
         symptom="{alias} is not started, and cannot be",
         cause="somebody masked its service",
-        fix="{systemctl} unmask {name} && {start}",
+        fix="systemctl --user unmask {name} && {start}",
         source="systemctl(1), mask",
         find=_masked,
     ),
@@ -240,7 +239,7 @@ CHECKS: tuple[Check[Seen], ...] = (
         CONNECTION_REFUSED,
         symptom="{alias} runs, and will not after the next boot",
         cause="somebody disabled its service",
-        fix="{enable}",
+        fix="systemctl --user enable --now {name}",
         source="systemctl(1), launchctl(1)",
         find=_not_at_boot,
         warning=True,
@@ -270,7 +269,7 @@ CHECKS: tuple[Check[Seen], ...] = (
         symptom="{alias} does not stay up",
         cause="the machine ran out of memory, and the kernel ended it",
         fix="set a smaller quant or context and deploy, or end what else needs memory; then: "
-        "{again}",
+        "{start}",
         source="systemd.service(5), oom-kill; the kernel's log",
         find=_out_of_memory,
     ),
@@ -279,7 +278,7 @@ CHECKS: tuple[Check[Seen], ...] = (
         CONNECTION_REFUSED,
         symptom="{alias} does not stay up",
         cause="this llama.cpp is too old for the model's architecture",
-        fix="{program}, then: {start}",
+        fix="brew upgrade llama.cpp && {start}",
         source="llama.cpp, its own words",
         find=_too_old,
     ),
@@ -288,7 +287,7 @@ CHECKS: tuple[Check[Seen], ...] = (
         CONNECTION_REFUSED,
         symptom="{alias} does not stay up: {failure}",
         cause="what its last lines say",
-        fix="read {logs}, then: {again}",
+        fix="read {logs}, then: {start}",
         source="the service manager, and the server's log",
         find=_crashed,
     ),
@@ -304,7 +303,7 @@ CHECKS: tuple[Check[Seen], ...] = (
     Check(
         "server-loading",
         CONNECTION_REFUSED,
-        symptom="{alias} is still loading: {step}{since}",
+        symptom="{alias} is still loading: {step}, for {since}",
         cause="its model is not in memory yet",
         fix="wait; {logs} shows how far it is",
         source="the server's log",

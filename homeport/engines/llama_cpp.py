@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from ..doctor import engine_log
 from ..doctor.wanted import LLAMA_CPP
 from ..memory import CHECKPOINTS, Kind, Memory
-from ..doctor import engine_log
-from ..doctor.wanted import LLAMA_CPP
-from ..memory import CHECKPOINTS, Kind, Memory
 from ..model import Endpoint, Route
 
 #: MiB of prompts that are kept, where nothing is known of the machine's memory.
