@@ -11,18 +11,10 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from .doctor.limits import FIRST_REQUEST, FIRST_REQUEST_SIMPLE, WORK_CONTEXT
 from .errors import SettingsError
 from .recipe import LaptopRecipe, Recipe
 from .weights import Weights
-
-#: Tokens. The smallest context in which the real client can work: its first request alone is
-#: 13,239 tokens and at 32,768 only 1,300 are left (measured with Claude Code 2.1.330).
-WORK_CONTEXT = 65_536
-
-#: Tokens of the client's first request: a full interactive one, and one with CLAUDE_CODE_SIMPLE=1
-#: (measured with Claude Code 2.1.330).
-FIRST_REQUEST = 13_239
-FIRST_REQUEST_SIMPLE = 1_370
 
 #: Tokens the client keeps free before it compacts a conversation (measured, 2.1.330).
 COMPACTION_MARGIN = 13_000

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import client, drift, gpu_checks, machine_checks, routes, sessions, weights
+from . import (
+    client,
+    drift,
+    gpu_checks,
+    machine_checks,
+    routes,
+    server_checks,
+    sessions,
+    weights,
+)
 from .table import Area, Check
 
 AREAS: tuple[Area[Any], ...] = (
     sessions.AREA,
+    server_checks.AREA,
     routes.AREA,
-    machine_checks.AREA,
     gpu_checks.AREA,
     weights.AREA,
     client.AREA,
+    machine_checks.AREA,
     drift.AREA,
 )
 

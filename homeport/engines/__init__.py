@@ -24,9 +24,6 @@ LIFELINE_PORT = 29_502
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)", re.MULTILINE)
 _RELEASE = re.compile(r"\d+(\.\d+)*")
 
-#: What a line of a log says of an error, without what stands before it.
-_RAISED = re.compile(r"\b([A-Za-z_.]*(Error|Exception)(: |\()|error: |Killed process ).*")
-
 
 @dataclass(frozen=True)
 class Version:
@@ -190,28 +187,3 @@ def check_name(
     close = get_close_matches(name, known, n=1)
     fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}"
     raise SettingsError(f"serving.{field}", name, f"version {version} has none of this name", fix)
-
-
-def first_cause(lines: Iterable[str], causes: Iterable[tuple[str, str]]) -> str | None:
-    """The sentence of the first of `causes` (pattern, sentence) that any of `lines` shows."""
-    text = "\n".join(lines)
-    for pattern, sentence in causes:
-        if found := re.search(pattern, text):
-            return sentence.format(*found.groups())
-    return None
-
-
-def step(line: str, steps: Iterable[tuple[str, str]]) -> str | None:
-    """How far a line of a log says that loading is: of the loader of safetensors, or by the first
-    of `steps` (a part of the line, and the words for it)."""
-    if found := re.search(r"checkpoint shards:\s+(\d+)% Completed \| (\d+/\d+)", line):
-        return f"loading weights, {found[1]} % ({found[2]} files)"
-    return next((words for part, words in steps if part in line), None)
-
-
-def meaningful(lines: Iterable[str], count: int) -> list[str]:
-    """The last `count` of `lines` that say why a server died, where any do; else the last."""
-    whole = [line for line in lines if line.strip()]
-    # What was raised, once: each process that hears of it says it again, with a prefix of its own.
-    raised = [found[0] for line in whole if (found := _RAISED.search(line))]
-    return (list(dict.fromkeys(raised)) or whole)[-count:]

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..doctor import engine_log
+from ..doctor.wanted import LLAMA_CPP
 from ..memory import CHECKPOINTS, Kind, Memory
 from ..model import Endpoint, Route
-from . import first_cause
 
 #: MiB of prompts that are kept, where nothing is known of the machine's memory.
 _PROMPTS_MIB = 1024
@@ -142,19 +143,4 @@ def flags_in_help(text: str) -> frozenset[str]:
 
 def cause(lines: Iterable[str]) -> str | None:
     """The likely cause, and what to do, where `lines` are the last of a server that died."""
-    for line in reversed(list(lines)):  # the log is of all starts, and the last one counts
-        if found := first_cause([line], _CAUSES):
-            return found
-    return None
-
-
-_CAUSES = (
-    (
-        r"unknown model architecture: '([^']*)'",
-        "this llama.cpp is too old for the model's architecture, {0}",
-    ),
-    (r"error: invalid argument: (\S+)", "this llama.cpp does not know {0}"),
-    (r"(?i)out of memory|failed to allocate|cannot allocate", "there is not enough memory: set a "
-     "smaller quant in group_data/laptops.py, or a smaller context"),
-    (r"couldn't bind|address already in use", "another program has its port"),
-)  # fmt: skip
+    return engine_log.cause(LLAMA_CPP, lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..doctor import engine_log
 from ..errors import SettingsError
 from . import (
     MASTER_PORT,
@@ -17,8 +18,6 @@ from . import (
     Version,
     check_arguments,
     check_name,
-    first_cause,
-    step,
 )
 
 NAME = "sglang"
@@ -110,43 +109,6 @@ _RENAMED = {
     "--pp": "It is called pipeline_parallel_size. Set it in `serving`",
 }
 
-#: What lines of its log have in them, and how far it then is.
-_STEPS = (
-    ("Load weight begin", "loading weights"),
-    ("Load weight end", "warming up"),
-    ("Capture cuda graph begin", "capturing CUDA graphs"),
-    ("fired up and ready to roll", "ready"),
-)
-
-#: Patterns of its log, and what they mean; the first that is found counts.
-_CAUSES = (
-    (r"(?i:address already in use)", "something else listens on its port: `ss -ltnp` says who"),
-    (
-        r"Not enough memory\. Please try to increase --mem-fraction-static",
-        "the weights leave no room for the cache: set a larger gpu_memory_utilization in `serving`",
-    ),
-    (
-        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory",
-        "the GPUs ran out of memory: set gpu_memory_utilization or max_num_batched_tokens lower in "
-        "`serving`",
-    ),
-    (
-        r"Driver/library version mismatch|driver on your system is too old",
-        "the NVIDIA driver does not fit: see `nvidia-smi`, and reboot after an upgrade",
-    ),
-    (
-        r"SafetensorError|HeaderTooLarge|IncompleteMetadata|No such file.*safetensors"
-        r"|Cannot find any model weights",
-        "a file of the weights is missing or damaged: run the deep look at them (README, Weights)",
-    ),
-    (r"ModuleNotFoundError: (.*)", "its environment is broken ({0})"),
-    (
-        r"(lib\S+\.so[.\d]*): cannot open shared object file",
-        "the library {0} is missing on the host: install the package that has it",
-    ),
-    (r"oom-kill|Out of memory: Killed", "the host ran out of memory"),
-)
-
 
 def module() -> list[str]:
     return ["-m", "sglang.launch_server"]
@@ -230,8 +192,8 @@ def environment(serving: Serving) -> dict[str, str]:
 
 
 def loading(line: str) -> str | None:
-    return step(line, _STEPS)
+    return engine_log.loading(NAME, line)
 
 
 def cause(lines: Iterable[str]) -> str | None:
-    return first_cause(lines, _CAUSES)
+    return engine_log.cause(NAME, lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..doctor import engine_log
 from ..errors import SettingsError
 from . import (
     MASTER_PORT,
@@ -18,8 +19,6 @@ from . import (
     Version,
     check_arguments,
     check_name,
-    first_cause,
-    step,
 )
 
 NAME = "vllm"
@@ -105,62 +104,6 @@ _RENAMED = {
     "--use-v2-block-manager": "There is one only; leave it out",
     "--task": "It is called --runner now",
 }
-
-#: What lines of its log have in them, and how far it then is.
-_STEPS = (
-    ("Starting to load model", "loading weights"),
-    ("torch.compile", "compiling"),
-    ("Capturing CUDA graphs", "capturing CUDA graphs"),
-    ("Capturing cudagraphs", "capturing CUDA graphs"),
-    ("GPU KV cache size", "warming up"),
-    ("Application startup complete", "ready"),
-)
-
-#: Patterns of its log, and what they mean; the first that is found counts.
-_CAUSES = (
-    (
-        r"invalid (tool call|reasoning) parser|(?:tool|reasoning) parser.{0,40}not found",
-        "the name of a parser is wrong: set tool_call_parser and reasoning_parser in `serving`",
-    ),
-    (
-        r"(?i:address already in use)",
-        "something else listens on its port: `ss -ltnp` says who",
-    ),
-    (
-        r"Free memory on device \S+ \(([\d.]+/[\d.]+ GiB)\)",
-        "the GPUs are not free ({0}): `nvidia-smi` says whose processes are on them",
-    ),
-    (
-        r"(?:larger than|exceeds) the (?:available|maximum number of) (?:KV cache|tokens)"
-        r"|No available memory for the cache blocks",
-        "the context does not fit into the memory that is left: set a smaller context, or a larger "
-        "gpu_memory_utilization",
-    ),
-    (
-        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory",
-        "the GPUs ran out of memory: set max_num_batched_tokens, max_num_seqs or "
-        "gpu_memory_utilization lower in `serving`",
-    ),
-    (
-        r"Driver/library version mismatch|driver on your system is too old|Failed to infer device",
-        "the NVIDIA driver does not fit: see `nvidia-smi`, and reboot after an upgrade",
-    ),
-    (
-        r"SafetensorError|HeaderTooLarge|IncompleteMetadata|No such file.*safetensors"
-        r"|Cannot find any model weights|not initialized from checkpoint",
-        "a file of the weights is missing or damaged: run the deep look at them (README, Weights)",
-    ),
-    (
-        r"does not recognize this architecture|are not supported for now",
-        "this version does not know the model's architecture: a newer one is needed",
-    ),
-    (r"ModuleNotFoundError: (.*)", "its environment is broken ({0})"),
-    (
-        r"(lib\S+\.so[.\d]*): cannot open shared object file",
-        "the library {0} is missing on the host: install the package that has it",
-    ),
-    (r"oom-kill|Out of memory: Killed", "the host ran out of memory"),
-)
 
 
 def module() -> list[str]:
@@ -259,8 +202,8 @@ def environment(serving: Serving) -> dict[str, str]:
 
 
 def loading(line: str) -> str | None:
-    return step(line, _STEPS)
+    return engine_log.loading(NAME, line)
 
 
 def cause(lines: Iterable[str]) -> str | None:
-    return first_cause(lines, _CAUSES)
+    return engine_log.cause(NAME, lines)

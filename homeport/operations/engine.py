@@ -22,7 +22,7 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.context import ctx_host
 
 from .. import gpu_serving, progress, render, report
-from ..engines import meaningful
+from ..doctor.engine_log import meaningful
 from ..facts.engine import EngineCheckFact, LinkFact, TextFact
 from ..facts.file import EntriesFact, FileStateFact
 from ..facts.host import AnswerFact

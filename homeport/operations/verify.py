@@ -12,7 +12,8 @@ from pyinfra.api import operation
 
 from .. import claude_code, report
 from .. import router as routing
-from ..engines import llama_cpp, meaningful
+from ..doctor.engine_log import meaningful
+from ..engines import llama_cpp
 from ..facts.engine import TextFact
 from ..facts.host import AnswerFact, ClientAnswerFact
 from ..facts.service import LastLogLines, RunningServiceFact

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport.catalog import MODELS
-from homeport.engines import Place, Serving, Version, meaningful, pinned_version
+from homeport.doctor.engine_log import meaningful
+from homeport.engines import Place, Serving, Version, pinned_version
 from homeport.gpu_serving import changes
 from homeport.gpu_settings import ENGINES
 from homeport.model import Endpoint, Route, Token

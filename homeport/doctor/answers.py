@@ -1,0 +1,129 @@
+"""What a server of this machine says when it is asked."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from . import metrics, trials
+from .asking import ANSWERS, FAILS, Reply, Server
+from .metrics import Load
+from .table import Unknown
+from .trials import Trials
+from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM, Service
+
+#: Seconds between two looks at what a busy server counts, and how many there are.
+_BETWEEN, _LOOKS = 0.5, 3
+
+#: Where there is room for a few requests more: of what share of its cache is used.
+_ROOM = 0.9
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a server says of itself: `names` are those that it serves, `context` the tokens that it
+    holds for one conversation; `loads` are looks at what it counts, `tries` requests to it."""
+
+    names: tuple[str, ...]
+    context: Optional[int] = None
+    version: str = ""
+    loads: tuple[Load, ...] = ()
+    tries: Optional[Trials] = None
+
+    @property
+    def load(self) -> Load:
+        return self.loads[-1] if self.loads else Load()
+
+
+def asked(service: Service, deep: bool) -> tuple[Union[Reply, Unknown, None], Optional[Answers]]:
+    """What it says to the first question, and all else where it answers."""
+    if not service.answers:
+        return None, None
+    token = None
+    if service.token:
+        try:
+            token = Path(service.token).read_text().strip()
+        except OSError as error:
+            return Unknown("its token cannot be read: %s" % error), None
+    server = Server(local_url(service), token)
+    reply = server.ask("/v1/models")
+    if reply.state != ANSWERS:
+        return reply, None
+    try:
+        models = list(reply.document["data"])
+        names = tuple(str(one["id"]) for one in models)
+    except (KeyError, TypeError):
+        return Reply(FAILS, "/v1/models answers no list of models", 200), None
+    if service.engine == ROUTER:
+        return reply, Answers(names)
+    return reply, _answers(service, server, models, names, deep)
+
+
+def _answers(
+    service: Service, server: Server, models: list[Any], names: tuple[str, ...], deep: bool
+) -> Answers:
+    path = {VLLM: "/version", SGLANG: "/server_info", LLAMA_CPP: "/props"}[service.engine]
+    with ThreadPoolExecutor(2) as pool:
+        about = pool.submit(server.ask, path)
+        loads = _loads(service, server)
+    said = about.result().document
+    own = next(
+        (one for one in models if one.get("id") == service.alias), models[0] if models else {}
+    )
+    held = own.get("max_model_len") or (own.get("meta") or {}).get("n_ctx")
+    if service.engine == LLAMA_CPP:  # what one of its slots holds
+        held = said.get("default_generation_settings", {}).get("n_ctx") or held
+    model = service.alias if service.alias in names or not names else names[0]
+    return Answers(
+        names=names,
+        context=held,
+        version=str(said.get("version") or said.get("build_info") or ""),
+        loads=loads,
+        tries=_tries(service, server, model, loads[-1] if loads else None, deep),
+    )
+
+
+def _loads(service: Service, server: Server) -> tuple[Load, ...]:
+    """Once where nothing is at work, else several times, so that a moment does not count."""
+    first = _load(service, server)
+    if first is None:
+        return ()
+    if not first.running and not first.waiting and (first.cache_use or 0) < _ROOM:
+        return (first,)
+    found = [first]
+    for _ in range(_LOOKS - 1):
+        time.sleep(_BETWEEN)
+        one = _load(service, server)
+        found += [one] if one else []
+    return tuple(found)
+
+
+def _load(service: Service, server: Server) -> Optional[Load]:
+    reply = server.ask("/metrics")
+    return metrics.load(service.engine, reply.text) if reply.state == ANSWERS else None
+
+
+def _tries(
+    service: Service, server: Server, model: str, load: Optional[Load], deep: bool
+) -> Trials:
+    """None are made where somebody would have to wait for them: llama.cpp has one place, the others
+    compute many requests together."""
+    if load is None and service.engine == LLAMA_CPP:
+        slots = server.ask("/slots").document  # a llama-server of one's own, without --metrics
+        if isinstance(slots, list):
+            load = Load(running=sum(bool(one.get("is_processing")) for one in slots))
+    if load is None:
+        return trials.none("it does not say whether it is busy, so nothing was asked of it", deep)
+    at_work = load.running if service.engine == LLAMA_CPP else 0
+    if at_work or load.waiting or (load.cache_use or 0) >= _ROOM:
+        return trials.none("it is busy, so nothing was asked of it", deep)
+    return trials.made(service, server, model, lambda: _load(service, server), deep)
+
+
+def local_url(service: Service) -> str:
+    """Where this machine itself asks it: past any proxy in front of it."""
+    host = "127.0.0.1" if service.bind in ("0.0.0.0", "::", "") else service.bind  # noqa: S104
+    return "http://%s:%d" % ("[%s]" % host if ":" in host else host, service.port)
