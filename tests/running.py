@@ -101,7 +101,8 @@ class Running:
 
     def kill(self) -> None:
         """End it and all that it started here, without a chance to clean up."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def wait(self, seconds: float = 600) -> Run:
@@ -111,11 +112,12 @@ class Running:
             self.kill()
             raise AssertionError(f"it hangs; it printed:\n{self.output}") from None
         if self._terminal is not None:
-            self._reader.join(5)
+            self._reader.join(30)
         return Run(status, self.output, time.monotonic() - self._started)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
+    """Wait for `condition`; the limit is for what hangs, not for what a busy machine delays."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
