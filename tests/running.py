@@ -94,7 +94,7 @@ class Running:
         text = self.log.read_text(errors="replace").replace("\r\n", "\n")
         return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
+    def wait_for(self, text: str, seconds: float = 400) -> None:
         """Wait until it has printed `text`."""
         wait_until(lambda: text in self.output or self.process.poll() is not None, seconds)
         assert text in self.output, self.output
