@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -61,13 +62,22 @@ def needs() -> Callable[..., None]:
     return check
 
 
+def a_free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens; and nothing will, since it is not among
+    those that the kernel hands out, and other workers of this run have other ones."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    for port in random.SystemRandom().sample(
+        range(20_000 + worker * 1000, 21_000 + worker * 1000), 1000
+    ):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
+
+
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return a_free_port()
 
 
 @contextmanager

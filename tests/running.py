@@ -94,14 +94,15 @@ class Running:
         text = self.log.read_text(errors="replace").replace("\r\n", "\n")
         return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
+    def wait_for(self, text: str, seconds: float = 400) -> None:
         """Wait until it has printed `text`."""
         wait_until(lambda: text in self.output or self.process.poll() is not None, seconds)
         assert text in self.output, self.output
 
     def kill(self) -> None:
         """End it and all that it started here, without a chance to clean up."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def wait(self, seconds: float = 600) -> Run:
@@ -111,11 +112,12 @@ class Running:
             self.kill()
             raise AssertionError(f"it hangs; it printed:\n{self.output}") from None
         if self._terminal is not None:
-            self._reader.join(5)
+            self._reader.join(30)
         return Run(status, self.output, time.monotonic() - self._started)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
+    """Wait for `condition`; the limit is for what hangs, not for what a busy machine delays."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"

@@ -17,8 +17,9 @@ from typing import Any
 
 from homeport.model import Endpoint, Model, Route, Token
 
+from ..conftest import a_free_port
 from . import servers, session
-from .servers import CODER, TOKEN, free_port
+from .servers import CODER, TOKEN
 from .session import Session
 
 #: What the tiny models say and do.
@@ -54,7 +55,7 @@ class Bench:
     @contextmanager
     def stubs(self, *models: Model, status: int = 200) -> Iterator[tuple[Session, list[Path]]]:
         """A home with a route to a stand-in for each model, and what each is asked."""
-        routes = [Route(model, Endpoint("localhost", free_port(), TOKEN)) for model in models]
+        routes = [Route(model, Endpoint("localhost", a_free_port(), TOKEN)) for model in models]
         with ExitStack() as stack:
             home = self.home(*routes)
             logs = [home.home.parent / f"asked {route.alias}" for route in routes]
@@ -195,12 +196,12 @@ def wrong_alias_alone(bench: Bench) -> str:
 
 
 def dead_server(bench: Bench) -> str:
-    home = bench.home(Route(CODER, Endpoint("localhost", free_port(), TOKEN)))
+    home = bench.home(Route(CODER, Endpoint("localhost", a_free_port(), TOKEN)))
     return _script(home, "nothing listens at")
 
 
 def dead_server_alone(bench: Bench) -> str:
-    return _alone(bench.home(Route(CODER, Endpoint("localhost", free_port(), TOKEN))))
+    return _alone(bench.home(Route(CODER, Endpoint("localhost", a_free_port(), TOKEN))))
 
 
 def loading_server(bench: Bench) -> str:

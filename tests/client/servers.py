@@ -21,6 +21,7 @@ from homeport.engines.llama_cpp import LlamaServer
 from homeport.model import Endpoint, Model, Route, Token
 from homeport.recipe import Recipe
 
+from ..conftest import a_free_port
 from ..running import wait_until
 from ..serving import llama, stack, tiny_gguf, tiny_model
 
@@ -46,13 +47,6 @@ def xllamacpp_version() -> str:
     return str(version)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 #: Guardrails would ask before the tool that the tiny model calls.
 ALIGNED = replace(CODER, aligned=True)
 
@@ -60,7 +54,7 @@ ALIGNED = replace(CODER, aligned=True)
 @contextmanager
 def llama_cpp(folder: Path, model: Model = ALIGNED) -> Iterator[Route]:
     """The real llama.cpp with the tiny model, as on a laptop."""
-    route = Route(model, Endpoint("localhost", free_port(), TOKEN))
+    route = Route(model, Endpoint("localhost", a_free_port(), TOKEN))
     weights, token = folder / "tiny.gguf", folder / "server.token"
     tiny_gguf.write(weights)
     token.write_text(f"{TOKEN.value}\n")
@@ -71,7 +65,7 @@ def llama_cpp(folder: Path, model: Model = ALIGNED) -> Iterator[Route]:
 @contextmanager
 def vllm_on_cpu(folder: Path) -> Iterator[Route]:
     """The real vLLM in its CPU build with the tiny model, as on a GPU host."""
-    route = Route(GLM, Endpoint("localhost", free_port(), TOKEN))
+    route = Route(GLM, Endpoint("localhost", a_free_port(), TOKEN))
     tiny_model.make(folder / "weights")
     assert GLM.recipe
     serving = Serving(
@@ -94,7 +88,7 @@ def vllm_on_cpu(folder: Path) -> Iterator[Route]:
             command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: server.poll() is not None or llama.is_ready(route.endpoint.url), 300)
+        wait_until(lambda: server.poll() is not None or llama.is_ready(route.endpoint.url), 600)
         assert server.poll() is None, log.read_text(errors="replace")[-3000:]
         yield route
     finally:
@@ -137,8 +131,8 @@ def _pass_on(client: socket.socket, to: tuple[str, int], log: Path) -> None:
                 "headers": {name.lower(): value for name, value in headers.items()},
                 "body": json.loads(body) if body else None,
             }
-            with log.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
+            with log.open("ab", buffering=0) as file:  # a line at once: others write and read, too
+                file.write(json.dumps(entry).encode() + b"\n")
             server.sendall(line + fields + b"\r\n" + body)
     with suppress(OSError):
         server.shutdown(socket.SHUT_RDWR)

@@ -63,7 +63,7 @@ class Session:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     def ask(self, script: str, **environment: str) -> str:
@@ -183,7 +183,7 @@ class Screen:
         return re.sub(r"\s+", "", text)
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: text in self.text or self._client.process.poll() is not None, 60)
+        wait_until(lambda: text in self.text or self._client.process.poll() is not None)
         assert text in self.text, self.text[-3000:]
 
     def enter(self, text: str = "") -> None:

@@ -109,8 +109,8 @@ class Handler(BaseHTTPRequestHandler):
     def log(self, body: Any, raw: str = "") -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         entry = {"path": self.path, "headers": headers, "body": body, "raw": raw}
-        with LOG.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        with LOG.open("ab", buffering=0) as file:  # a line at once: others write and read, too
+            file.write(json.dumps(entry).encode() + b"\n")
 
     def log_message(self, *arguments: object) -> None:
         pass

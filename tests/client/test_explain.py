@@ -77,7 +77,7 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
             ask = "for port; do until curl -s localhost:$port/v1/models; do sleep .1; done; done"
             ports = map(str, SERVERS.values())
             subprocess.run(
-                [*enter, "bash", "-c", ask, "ask", *ports], timeout=60, check=True
+                [*enter, "bash", "-c", ask, "ask", *ports], timeout=180, check=True
             )  # fmt: skip
             yield Loopback(enter, logs)
         finally:
@@ -242,6 +242,6 @@ def typed(loopback: Loopback, folder: Path, sources: dict[str, Any], words: list
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout or done.stderr

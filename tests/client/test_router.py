@@ -112,7 +112,7 @@ class Stage:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         return done.stdout
 
@@ -120,7 +120,7 @@ class Stage:
         """The answer to a request with that `body`."""
         file = self.folder / "body"
         file.write_text(body)
-        words = ["curl", "-sS", "--max-time", "20", "--data-binary", f"@{file}", *options]
+        words = ["curl", "-sS", "--max-time", "60", "--data-binary", f"@{file}", *options]
         words += ["-H", "Content-Type: application/json", f"http://127.0.0.1:{port}{path}"]
         return subprocess.run([*self.enter, *words], capture_output=True, text=True).stdout
 
@@ -148,10 +148,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             for router in (OWN, MIXED):
                 write_files(router, stage.layout(router))
                 started.append(start(program, router, stage))
-            wait = "for port; do until curl -sk http://127.0.0.1:$port/health -o /dev/null"
+            wait = "for port; do until (: < /dev/tcp/127.0.0.1/$port) 2>/dev/null"
             wait += "; do sleep .1; done; done"
-            ports = [str(port) for port in (8001, 8002, 18090, 18091)]
-            subprocess.run([*enter, "bash", "-c", wait, "wait", *ports], timeout=30, check=True)
+            ports = [str(port) for port in (*STUBS.values(), 18090, 18091)]
+            subprocess.run([*enter, "bash", "-c", wait, "wait", *ports], timeout=180, check=True)
             yield stage
         finally:
             for process in started:
@@ -300,7 +300,7 @@ def test_events_come_one_by_one(stage: Stage) -> None:
     (stage.folder / "odd").write_text(ODD)
     stamp = 'while read -r kind name; do [ "$kind" != event: ] || echo "$name $(date +%s%N)"; done'
     script = f'curl -sN "$@" http://127.0.0.1:18090/v1/messages | {stamp}'
-    options = ["-H", "X-Stub-Pause: .2", *bearer(OWN), "--data-binary", f"@{stage.folder}/odd"]
+    options = ["-H", "X-Stub-Pause: .4", *bearer(OWN), "--data-binary", f"@{stage.folder}/odd"]
     words = [*stage.enter, "bash", "-c", script, "sh", *options]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     times = {name: int(at) for name, at in map(str.split, done.stdout.splitlines())}
@@ -308,16 +308,17 @@ def test_events_come_one_by_one(stage: Stage) -> None:
         *("message_start", "content_block_start", "content_block_delta", "content_block_stop"),
         *("message_delta", "message_stop"),
     ]
+    # Five pauses, of which a busy machine may take some for the first.
     assert times["message_stop"] - times["message_start"] > 800_000_000
 
 
 def test_a_server_hears_that_the_user_has_stopped_it(stage: Stage) -> None:
     """Within a moment, though it has not said anything yet."""
     connected = [*stage.enter, "ss", "-Htn", "state", "established", "( dport = :8001 )"]
-    words = ("-H", "X-Stub-Pause: 5", "-H", "Expect:", *bearer(OWN))
-    stage.post(ODD, 18090, *words, "--max-time", "1")
+    words = ("-H", "X-Stub-Pause: 60", "-H", "Expect:", *bearer(OWN))
+    stage.post(ODD, 18090, *words, "--max-time", "2")
     assert len(stage.requests("claude-glm")) == 1
-    until = time.monotonic() + 2
+    until = time.monotonic() + 20
     while subprocess.run(connected, capture_output=True, check=True).stdout:
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -373,7 +374,7 @@ def test_a_request_without_a_model_is_refused(stage: Stage, body: str) -> None:
 def test_a_route_that_is_dead_says_so_within_seconds(stage: Stage, alias: str, where: str) -> None:
     started = time.monotonic()
     answer = json.loads(stage.post(ODD.replace("claude-glm", alias), 18090, *bearer(OWN)))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     said = f"homeport: {alias} cannot be reached ({where}). Where the network has changed, type: "
     error = {"type": "overloaded_error", "message": f"{said}RESTART"}
     assert answer == {"type": "error", "error": error}
@@ -469,7 +470,7 @@ class Terminal:
             os.execvpe(words[0], words, {**stage.words(router), **more})
         self._shown = b""
 
-    def wait_for(self, text: str, seconds: float = 30) -> None:
+    def wait_for(self, text: str, seconds: float = 180) -> None:
         """Go on once `text` was shown since the last time; the same shown again counts anew."""
         deadline = time.monotonic() + seconds
         while text not in self.shown:
@@ -526,7 +527,7 @@ def asked(stage: Stage, terminal: Terminal) -> dict[str, set[str]]:
     for stub in STUBS:
         stage.log(stub).write_text("")
     terminal.type("hello", ENTER)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not stage.models() and time.monotonic() < deadline:
         terminal.read(0.5)
     terminal.read(1)

@@ -92,10 +92,12 @@ class _Due:
 
 
 class Faults:
-    """Faults that are due, in the order in which they were asked for."""
+    """Faults that are due, in the order in which they were asked for; `cleared` ends those that are
+    at work."""
 
     def __init__(self) -> None:
         self._due: list[_Due] = []
+        self.cleared = threading.Event()
         self._lock = threading.Lock()
 
     def add(self, pattern: str, fault: Fault, method: str, host: str, times: int | None) -> None:
@@ -103,8 +105,11 @@ class Faults:
             self._due.append(_Due(pattern, fault, method, host, times))
 
     def clear(self) -> None:
+        """None is due any more, and what stalls or trickles comes at once."""
         with self._lock:
             self._due.clear()
+            self.cleared.set()
+            self.cleared = threading.Event()
 
     def take(
         self, method: str, host: str, subject: str, fits: Callable[[Fault], bool]

@@ -42,6 +42,7 @@ def answer_file(
                 return location is None and span[0] <= offset < span[1]
         return location is None
 
+    cleared = faults.cleared
     fault = faults.take(request.method, request.host, str(request.file), fits)
     if (other := spoiled(fault)) is not None:
         return other
@@ -62,7 +63,7 @@ def answer_file(
         start, end = _others(*span, file.size) if isinstance(fault, WrongRange) else span
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
         response = Response(206, headers, file.path, start, end)
-    response.spoil(fault)
+    response.spoil(fault, cleared)
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Request:
 
 @dataclass
 class Response:
-    """`body` is itself, or the bytes from `start` to `end` of a file."""
+    """`body` is itself, or the bytes from `start` to `end` of a file; `cleared` ends `fault`."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -41,15 +42,16 @@ class Response:
     start: int = 0
     end: int = 0
     fault: BodyFault | None = None
+    cleared: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         if isinstance(self.body, bytes):
             self.end = len(self.body)
 
-    def spoil(self, fault: Fault | None) -> None:
+    def spoil(self, fault: Fault | None, cleared: threading.Event) -> None:
         """Let it happen to the body, if it is of that kind."""
         if isinstance(fault, BodyFault):
-            self.fault = fault
+            self.fault, self.cleared = fault, cleared
 
     @classmethod
     def json(cls, value: object) -> Response:

@@ -93,6 +93,7 @@ class Site:
         known = {"recursive", "expand", "cursor", "limit"} if kind == "tree" else set()
         if query.keys() - known or query.get("expand", "false") != "false":
             return self._unknown(request)
+        cleared = self.faults.cleared
         fault = self.faults.take(request.method, "hub", request.path, lambda _: True)
         if (other := spoiled(fault)) is not None:
             return other
@@ -108,7 +109,7 @@ class Site:
                 response = Response.json(_info(repo, commit))
         if response is None:
             return self._unknown(request)
-        response.spoil(fault)
+        response.spoil(fault, cleared)
         return response
 
     def _at(self, request: Request, name: str, revision: str) -> tuple[Repo, Commit]:

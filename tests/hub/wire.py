@@ -100,7 +100,7 @@ class Connection:
                 case Truncate():
                     return False
                 case Stall(_, seconds):
-                    self._sleep(seconds)
+                    self._sleep(seconds, response.cleared)
         request.status = response.status
         self._send(response.head)
         if request.method == "HEAD":
@@ -117,14 +117,16 @@ class Connection:
                 return False
             case Stall(_, seconds):
                 self._send_body(request, response, start, middle)
-                self._sleep(seconds)
+                self._sleep(seconds, response.cleared)
                 self._send_body(request, response, middle, end)
             case Trickle(_, bytes_per_second):
                 self._send_body(request, response, start, middle)
                 step = max(bytes_per_second // 10, 1)
-                for position in range(middle, end, step):
-                    self._sleep(step / bytes_per_second)
-                    self._send_body(request, response, position, min(position + step, end))
+                while middle < end:
+                    self._sleep(step / bytes_per_second, response.cleared)
+                    start, slow = middle, not response.cleared.is_set()
+                    middle = min(start + step, end) if slow else end
+                    self._send_body(request, response, start, middle)
             case Flip(offset):
                 self._send_body(request, response, start, offset)
                 self._send(_flipped(response.body, offset))
@@ -159,17 +161,20 @@ class Connection:
                 return function(*words)
         raise GoneError
 
-    def _sleep(self, seconds: float) -> None:
-        if self._stopping.wait(seconds):
-            raise GoneError
+    def _sleep(self, seconds: float, cleared: threading.Event) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not cleared.is_set():
+            if self._stopping.wait(min(left, 0.1)):
+                raise GoneError
 
     def _drain(self) -> None:
         """Wait until the client's side has all that was sent: a reset throws away the rest."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0" * 4))[0]:
             if time.monotonic() > deadline:
                 return
-            self._sleep(0.005)
+            if self._stopping.wait(0.005):
+                raise GoneError
 
 
 def _flipped(body: bytes | Path, offset: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,15 @@ class Lab:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         return path
+
+    def set(self, module: str, **constants: int) -> None:
+        """Give constants of the project's copy other values, as where a wait takes a minute."""
+        path = self.project / "homeport" / module
+        text = path.read_text()
+        for name, value in constants.items():
+            text, count = re.subn(rf"^{name} = \d+$", f"{name} = {value}", text, flags=re.M)
+            assert count == 1, name
+        path.write_text(text)
 
     def deploy(self, inventory: str | Path, *options: str, script: str = "deploy.py") -> Run:
         """`pyinfra INVENTORY deploy.py`, typed in the project's folder, until it ends."""

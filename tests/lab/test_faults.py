@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport import transport
+from homeport.operations import lock
 
 from ..running import Running, wait_until
 from .base import PASSWORD
@@ -18,9 +18,13 @@ from .host import Host
 from .lab import Lab
 from .routes import CLUSTER, SMALL, UNIT, UNIT_FILE
 
+#: Seconds until these runs give up a connection that nothing comes back from.
+DEAD_AFTER = 8
+
 
 @pytest.fixture(scope="module")
 def desks(lab: Lab) -> tuple[Host, Host]:
+    lab.set("transport.py", DEAD_AFTER=DEAD_AFTER)
     first, second = lab.boot("desk-1", "desk-2")
     return first, second
 
@@ -73,8 +77,8 @@ def test_a_cable_pulled_out_in_the_middle(
     running.wait_for(moment)
     desks[1].cut()
     cut = time.monotonic()
-    run = running.wait(90)
-    assert time.monotonic() - cut < 2 * transport.DEAD_AFTER
+    run = running.wait()
+    assert time.monotonic() - cut < 60 + DEAD_AFTER, "the other host's part, and this"
     assert run.status == 1
     assert run.of("desk-1")[0] == "12 changes made"
     assert run.of("desk-2")[0] == f"the connection was lost; {end}"
@@ -95,9 +99,9 @@ def test_a_cable_pulled_out_while_somebody_reads_the_plan(
     running = lab.start(fleet, terminal=True)
     running.wait_for("Press enter to execute...")
     desks[1].cut()
-    time.sleep(transport.DEAD_AFTER + 5)
+    time.sleep(DEAD_AFTER + 5)
     running.type("\n")
-    run = running.wait(90)
+    run = running.wait()
     assert run.status == 1
     assert run.of("desk-1")[0] == "12 changes made"
     assert run.of("desk-2")[0] == "the connection was lost; nothing was changed"
@@ -108,7 +112,7 @@ def test_the_power_goes_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet:
     running = lab.start(fleet)
     running.wait_for("Write the settings of claude-glm")
     desks[1].kill()
-    run = running.wait(90)
+    run = running.wait()
     assert run.status == 1
     assert run.of("desk-1")[0] == "12 changes made"
     desks[1].boot_again()
@@ -121,7 +125,7 @@ def test_ctrl_c_in_the_middle(lab: Lab, desks: tuple[Host, Host], fleet: Path) -
     running = lab.start(fleet)
     running.wait_for("Write the settings of claude-glm")
     running.process.send_signal(signal.SIGINT)
-    run = running.wait(30)
+    run = running.wait()
     assert run.status == 130
     assert run.of("desk-1") == ["interrupted; the next run takes it from there"]
     assert "Traceback" not in run.output
@@ -248,6 +252,7 @@ def on(lab: Lab, laptop: Host, port: int) -> Path:
 
 def test_two_runs_at_once(lab: Lab, laptop: Host) -> None:
     """The second waits, says for whom, and has nothing left to do."""
+    lab.set("operations/lock.py", WAIT=600)  # a busy machine may install for longer than a minute
     inventory = on(lab, laptop, 18080)
     first = lab.start(inventory)
     first.wait_for("Install the engine")
@@ -261,12 +266,14 @@ def test_two_runs_at_once(lab: Lab, laptop: Host) -> None:
 
 
 def test_a_run_that_lasts_too_long_to_wait_for(lab: Lab, laptop: Host) -> None:
-    """After a minute the second one stops, and says what to do."""
+    """The second one stops after a while, and says what to do."""
+    lab.set("operations/lock.py", WAIT=3)
     inventory = on(lab, laptop, 18080)
     before = laptop.tree()
     hold = "import fcntl, os, time; fcntl.flock(os.open('/home/anna', 0), 2); time.sleep(300)"
     laptop.run(f'nohup python3 -c "{hold}" >/dev/null 2>&1 & echo $! > /run/holder')
     run = lab.deploy(inventory)
+    lab.set("operations/lock.py", WAIT=lock.WAIT)
     laptop.run("kill $(cat /run/holder)")
     assert run.status == 1
     assert "another run of homeport is at work here. When that has ended, run this" in run.output
@@ -276,6 +283,7 @@ def test_a_run_that_lasts_too_long_to_wait_for(lab: Lab, laptop: Host) -> None:
 
 def test_a_removal_that_starts_while_a_deploy_is_at_work(lab: Lab, laptop: Host) -> None:
     """It removes what was not there yet when it looked at the host first."""
+    lab.set("operations/lock.py", WAIT=600)
     inventory = on(lab, laptop, 18080)
     assert lab.remove(inventory).status == 0
     before = laptop.tree()
@@ -292,18 +300,20 @@ def test_a_removal_that_starts_while_a_deploy_is_at_work(lab: Lab, laptop: Host)
 
 def test_killed_between_definition_and_restart(lab: Lab, laptop: Host) -> None:
     """The next run sees by the running process that it is not what it should be."""
-    pid = laptop.service(UNIT, user="anna").pid
     definition = laptop.file(UNIT_FILE)
-    before = definition.read_text()
-    moved = on(lab, laptop, 18090)
-    running = lab.start(moved)
-    watch(running, lambda: definition.read_text() != before)
-    running.kill()
-    assert "18090" in definition.read_text()
-    assert laptop.service(UNIT, user="anna").pid == pid, "it was restarted before the kill"
+    for port in range(18090, 18095):  # a busy machine may miss the moment
+        pid = laptop.service(UNIT, user="anna").pid
+        moved = on(lab, laptop, port)
+        running = lab.start(moved)
+        watch(running, lambda port=port: str(port) in definition.read_text())
+        running.kill()
+        if laptop.service(UNIT, user="anna").pid == pid:
+            break
+    assert str(port) in definition.read_text()
+    assert laptop.service(UNIT, user="anna").pid == pid, "it was restarted before each kill"
     run = lab.deploy(moved)
     assert run.status == 0, run.output
-    assert "answers at http://127.0.0.1:18090" in run.of("laptop")[1]
+    assert f"answers at http://127.0.0.1:{port}" in run.of("laptop")[1]
     assert laptop.service(UNIT, user="anna").pid not in (None, pid)
     assert lab.deploy(moved).of("laptop")[0] == "no changes"
 
@@ -337,7 +347,7 @@ def test_removed_right_after_a_kill(lab: Lab, laptop: Host) -> None:
 def watch(running: Running, condition: object) -> None:
     """Wait for a moment that lasts some milliseconds only."""
     assert callable(condition)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not condition():
         assert running.process.poll() is None and time.monotonic() < deadline, running.output
         time.sleep(0.002)

@@ -150,7 +150,7 @@ def test_the_real_client_runs_a_tool_through_it(gpu: Gpu) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
     )
     assert done.stdout.strip() == "Done: the file is written.", done.stderr
     assert (folder / "proof.txt").read_text() == "homeport"
@@ -159,10 +159,10 @@ def test_the_real_client_runs_a_tool_through_it(gpu: Gpu) -> None:
 def test_a_server_that_is_killed_comes_back(gpu: Gpu) -> None:
     before = gpu.host.run("pgrep -c -u homeport")
     gpu.host.run(f"kill -9 {gpu.pid}")
-    wait_until(lambda: not gpu.up(), 30)
-    wait_until(gpu.up, 180)
-    # The engine's own processes did not outlive it.
-    assert gpu.host.run("pgrep -c -u homeport") == before
+    wait_until(lambda: not gpu.up())
+    wait_until(gpu.up, 400)
+    # The engine's own processes did not outlive it; a new one may have some for a moment.
+    wait_until(lambda: gpu.host.run("pgrep -c -u homeport") == before)
     assert gpu.deploy().of("gpu")[0] == "no changes"
 
 
@@ -268,7 +268,7 @@ def test_a_wrong_token_is_not_what_it_asks_for_after_a_change(gpu: Gpu) -> None:
 
 def test_it_serves_again_after_a_reboot(gpu: Gpu) -> None:
     gpu.host.reboot()
-    wait_until(gpu.up, 180)
+    wait_until(gpu.up, 400)
     run = gpu.deploy(version=NEXT, routes=route(token_file="other.token"))
     assert run.of("gpu")[0] == "no changes"
 
@@ -289,7 +289,7 @@ def test_a_port_that_somebody_else_has(gpu: Gpu) -> None:
     host: Host = gpu.host
     words = shlex.join(["python3", "-m", "http.server", "8000", "--bind", "0.0.0.0"])
     host.run(f"systemd-run --quiet --unit=other {words}")
-    wait_until(lambda: "8000" in host.run("ss -Hltn"), 30)
+    wait_until(lambda: "8000" in host.run("ss -Hltn"))
     before = host.tree()
     run = gpu.deploy()
     assert run.status == 1

@@ -119,7 +119,9 @@ def test_the_owner_upgrades_and_it_starts_all_the_same(silicon: Laptop) -> None:
     """The old flag is unknown to the new build, and nobody has deployed since."""
     silicon.sh("HOMEBREW_NO_AUTO_UPDATE=1 /opt/homebrew/bin/brew upgrade llama.cpp")
     silicon.sh(f"launchctl kickstart -k gui/501/{LABEL}")
-    models = "curl -s --retry 20 --retry-connrefused http://127.0.0.1:18080/v1/models"
+    models = (
+        "curl -s --retry 90 --retry-delay 1 --retry-connrefused http://127.0.0.1:18080/v1/models"
+    )
     assert '"claude-fable5"' in silicon.sh(models)
     run = silicon.deploy()
     assert run.of("silicon")[0] == "2 changes made", "the agent, and what was proven"
@@ -144,7 +146,7 @@ def test_the_log_is_kept_small(silicon: Laptop) -> None:
     with log.open("ab") as file:
         file.write(b"x" * 6_000_000)
     silicon.sh(f"launchctl kickstart -k gui/501/{LABEL}")
-    wait_until(lambda: log.stat().st_size < 1_000_000)
+    wait_until(lambda: log.exists() and log.stat().st_size < 1_000_000)
     assert log.with_name("claude-fable5.log.1").stat().st_size > 6_000_000
     wait_until(lambda: "listening" in log.read_text(errors="replace"))
 
@@ -253,7 +255,9 @@ def test_linux_with_homebrew(linux: Laptop) -> None:
 
 def test_it_serves_after_a_reboot(linux: Laptop) -> None:
     linux.host.reboot()
-    models = "curl -s --retry 30 --retry-connrefused http://127.0.0.1:18080/v1/models"
+    models = (
+        "curl -s --retry 90 --retry-delay 1 --retry-connrefused http://127.0.0.1:18080/v1/models"
+    )
     assert '"claude-fable5"' in linux.sh(models)
     assert linux.deploy().of("linux")[0] == "no changes"
 

@@ -159,17 +159,20 @@ def test_a_killed_server_comes_back_by_itself(mac: Mac) -> None:
 
 def test_another_port_is_a_restart_through_launchds_refusals(mac: Mac) -> None:
     """Right after a bootout launchd answers 5 for a while; that is waited for."""
-    first, refused = (
-        mac.inventory,
-        len([c for c in mac.calls("launchctl", "bootstrap") if c.status]),
-    )
-    mac.inventory = mac.on(18090)
-    assert mac.deploy().of("mac")[1].startswith(f"{ANSWERS}18090")
-    mac.inventory = first
-    assert mac.deploy().of("mac")[1].startswith(f"{ANSWERS}18080")
-    answers = [call.status for call in mac.calls("launchctl", "bootstrap")]
-    assert set(answers) <= {0, 5}
-    assert answers.count(5) > refused, "the stand-in has this trap"
+    first, refused = mac.inventory, refusals(mac)
+    for _ in range(3):  # a busy machine may come too late for it
+        mac.inventory = mac.on(18090)
+        assert mac.deploy().of("mac")[1].startswith(f"{ANSWERS}18090")
+        mac.inventory = first
+        assert mac.deploy().of("mac")[1].startswith(f"{ANSWERS}18080")
+        if refusals(mac) > refused:
+            break
+    assert {call.status for call in mac.calls("launchctl", "bootstrap")} <= {0, 5}
+    assert refusals(mac) > refused, "the stand-in has this trap"
+
+
+def refusals(mac: Mac) -> int:
+    return sum(call.status != 0 for call in mac.calls("launchctl", "bootstrap"))
 
 
 def test_it_serves_after_a_reboot(mac: Mac) -> None:

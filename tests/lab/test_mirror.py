@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,9 @@ class Fleet:
     @property
     def pid(self) -> int | None:
         return self.mirror.service(UNIT, user=USER).pid
+
+    def runs_anew(self, since: int | None) -> bool:
+        return self.pid not in (None, since)
 
     def weights(self, host: Host, commit: str = "") -> Path:
         return host.file(f"{DIRECTORY}/weights/{REPO}/{commit or self.commit}/{GGUF}")
@@ -295,9 +299,10 @@ def test_it_serves_after_a_reboot_without_a_login(fleet: Fleet) -> None:
 
 def test_nginx_that_was_killed_comes_back(fleet: Fleet) -> None:
     for victim in ("/bin/sh -c trap", "nginx: master"):
+        pid = fleet.pid
         fleet.mirror.run(f"pkill -KILL -f {shlex.quote('^' + victim)}")
+        wait_until(partial(fleet.runs_anew, since=pid))
         wait_until(lambda: fleet.get("/", fleet.token).startswith("404 "))
-        wait_until(lambda: fleet.pid)
     assert fleet.deploy("--limit", "mirror").of("mirror")[0] == "no changes"
 
 

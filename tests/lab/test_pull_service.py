@@ -86,12 +86,12 @@ def test_a_token_that_the_server_does_not_know(lab: Lab, gpu: Host, mirror: Hub)
 
 def test_the_token_goes_to_its_server_and_nowhere_else(lab: Lab, gpu: Host, mirror: Hub) -> None:
     mirror.requests.clear()
-    mirror.fault(GGUF, Trickle(after=0, bytes_per_second=20_000_000))
+    mirror.fault(GGUF, Trickle(after=0, bytes_per_second=2_000_000))
     running = lab.start(fleet(lab, gpu, mirror), "-vvv", "--diff")
     unit = gpu.file(f"/home/ops/.config/systemd/user/{NAME}.service")
     tokens = gpu.file(f"/home/ops/.homeport/service/{NAME.removeprefix('homeport.')}.tokens")
     progress = gpu.file(f"{FOLDER}/.homeport/progress.json")
-    wait_until(lambda: progress.exists() and '"pulling"' in progress.read_text(), 120)
+    wait_until(lambda: progress.exists() and '"pulling"' in progress.read_text())
     assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
     written = unit.read_text()
     assert f"LoadCredential={tokens.name}:" in written
@@ -99,6 +99,7 @@ def test_the_token_goes_to_its_server_and_nowhere_else(lab: Lab, gpu: Host, mirr
     seen = gpu.run(f"cat /proc/{pid}/cmdline /proc/{pid}/environ | tr '\\0' '\\n'")
     assert "CREDENTIALS_DIRECTORY=" in seen
     shown = progress.read_text()
+    mirror.faults.clear()
     run = running.wait()
     assert run.status == 0, run.output
     log = gpu.run(f"journalctl --user -u {NAME} -o cat", user="ops")
@@ -130,11 +131,11 @@ def next_revision(lab: Lab, hub: Hub, mirror: Hub, number: int) -> str:
 
 
 def start_and_kill(lab: Lab, gpu: Host, mirror: Hub, commit: str) -> None:
-    """A deploy that is gone while its pull of `commit` is at work."""
-    mirror.fault(GGUF, Trickle(after=0, bytes_per_second=20_000_000))
+    """A deploy that is gone while its pull of `commit` is at work, which goes on slowly."""
+    mirror.fault(GGUF, Trickle(after=0, bytes_per_second=2_000_000))
     running = lab.start(fleet(lab, gpu, mirror))
     part = gpu.file(f"{FOLDER}/{commit}/{GGUF}.homeport-part")
-    wait_until(lambda: part.exists() and part.stat().st_size > 500_000, 120)
+    wait_until(lambda: part.exists() and part.stat().st_size > 500_000)
     running.kill()
 
 
@@ -148,7 +149,8 @@ def test_a_pull_that_ended_when_nobody_looked(lab: Lab, hub: Hub, gpu: Host, mir
     """The next run finds all complete, and takes away the service and its token."""
     commit = next_revision(lab, hub, mirror, 1)
     start_and_kill(lab, gpu, mirror, commit)
-    wait_until(lambda: revision(gpu) == commit, 60)
+    mirror.faults.clear()
+    wait_until(lambda: revision(gpu) == commit)
     assert ".tokens" in left(gpu)
     mirror.requests.clear()
     run = lab.deploy(fleet(lab, gpu, mirror))
@@ -199,16 +201,18 @@ def test_a_mac_pulls_by_launchd(lab: Lab, hub: Hub) -> None:
     apple = lab.inventory({"laptops": [mac]}, name="apple", routes=PULLED)
     commit = hub.commit(REPO, {GGUF: gguf()})
     assert pin(lab).status == 0
-    hub.fault(GGUF, Trickle(after=0, bytes_per_second=10_000_000))
+    hub.fault(GGUF, Trickle(after=0, bytes_per_second=2_000_000))
     running = lab.start(apple)
     plist = mac.file(f"/Users/anna/Library/LaunchAgents/{NAME}.plist")
     part = mac.file(f"/Users/anna/.homeport/weights/{REPO}/{commit}/{GGUF}.homeport-part")
-    wait_until(lambda: part.exists() and part.stat().st_size > 1_000_000, 180)
+    wait_until(lambda: part.exists() and part.stat().st_size > 1_000_000)
     assert plist.exists()
     running.kill()
-    run = lab.deploy(apple)
+    second = lab.start(apple)
+    second.wait_for("is being pulled already, as process ")
+    hub.faults.clear()
+    run = second.wait()
     assert run.status == 0, run.output
-    assert "is being pulled already, as process " in run.output
     assert run.of("mac")[1].startswith(f"{REPO} is complete and verified: 1 files, 98.4 MB")
     assert not plist.exists()
     assert lab.deploy(apple).of("mac")[0] == "no changes"

@@ -92,7 +92,7 @@ class Desk:
     def ask(self, model: str) -> str:
         """What the router answers to a request for `model`, with its status."""
         token = self.read("service/router.token").strip()
-        words = ["curl -s --max-time 20 --write-out ' %{http_code}'"]
+        words = ["curl -s --max-time 60 --write-out ' %{http_code}'"]
         words.append(f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'")
         words.append(f"-d '{json.dumps({'model': model})}' http://127.0.0.1:{PORT}/v1/messages")
         return self.host.run(" ".join(words), check=False)

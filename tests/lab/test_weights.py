@@ -85,14 +85,15 @@ def test_a_second_deploy_asks_nobody_and_changes_nothing(
 
 
 class Slow:
-    """A new revision of the weights that comes slowly, pinned; `done` once it is complete."""
+    """A new revision of the weights, pinned, that takes 50 s to come, unless it is to `hurry`;
+    `done` once it is complete."""
 
     def __init__(self, lab: Lab, hub: Hub, laptop: Host, content: bytes) -> None:
         self.hub, self.laptop = hub, laptop
         self.commit = hub.commit(REPO, {GGUF: content})
         assert pin(lab).status == 0
         self.before = hub.bytes_sent(GGUF)
-        hub.fault(GGUF, Trickle(after=0, bytes_per_second=8_000_000), times=None)
+        hub.fault(GGUF, Trickle(after=0, bytes_per_second=2_000_000), times=None)
 
     @property
     def there(self) -> int:
@@ -106,7 +107,7 @@ class Slow:
         return current.is_symlink() and str(current.readlink()) == self.commit
 
     def hurry(self) -> None:
-        """What is left comes at once, when the connection is made anew."""
+        """What is left comes at once."""
         self.hub.faults.clear()
 
     @property
@@ -124,14 +125,15 @@ def test_ctrl_c_leaves_the_pull_at_work_and_the_next_run_joins_it(
 ) -> None:
     slow = Slow(lab, hub, laptop, other(1))
     first = lab.start(fleet)
-    wait_until(lambda: slow.there > 10_000_000)
+    wait_until(lambda: slow.there > 1_000_000)
     first.process.send_signal(signal.SIGINT)
-    assert first.wait(30).status == 130
+    assert first.wait().status == 130
     pid = laptop.service(PULL_UNIT, user="anna").pid
     so_far = slow.there
     wait_until(lambda: slow.there > so_far + 1_000_000)
     second = lab.start(fleet)
     second.wait_for(f"is being pulled already, as process {pid}")
+    slow.hurry()
     run = second.wait()
     assert run.status == 0, run.output
     assert slow.done
@@ -150,12 +152,12 @@ def test_a_reboot_in_the_middle(lab: Lab, hub: Hub, laptop: Host, fleet: Path) -
     """The pull goes on by itself, from where it was."""
     slow = Slow(lab, hub, laptop, other(2))
     running = lab.start(fleet)
-    wait_until(lambda: slow.there > 10_000_000)
+    wait_until(lambda: slow.there > 1_000_000)
     laptop.reboot()
-    run = running.wait(90)
+    run = running.wait()
     assert run.status == 1
     slow.hurry()
-    wait_until(lambda: slow.done, 60)
+    wait_until(lambda: slow.done)
     assert slow.fetched - len(other(2)) < 64 * 2**20
     again = lab.deploy(fleet)
     assert again.status == 0, again.output
@@ -166,7 +168,7 @@ def test_a_kill_of_the_pull_itself(lab: Lab, hub: Hub, laptop: Host, fleet: Path
     """systemd starts it again a minute later; a deploy does not wait for that."""
     slow = Slow(lab, hub, laptop, other(3))
     first = lab.start(fleet)
-    wait_until(lambda: slow.there > 10_000_000)
+    wait_until(lambda: slow.there > 1_000_000)
     first.kill()
     laptop.run(f"kill -9 {laptop.service(PULL_UNIT, user='anna').pid}")
     slow.hurry()
@@ -179,9 +181,9 @@ def test_a_kill_of_the_pull_itself(lab: Lab, hub: Hub, laptop: Host, fleet: Path
 def test_a_network_that_is_away_for_a_while(lab: Lab, hub: Hub, laptop: Host, fleet: Path) -> None:
     slow = Slow(lab, hub, laptop, other(4))
     running = lab.start(fleet)
-    wait_until(lambda: slow.there > 10_000_000)
+    wait_until(lambda: slow.there > 1_000_000)
     laptop.cut()
-    run = running.wait(60)
+    run = running.wait()
     assert run.of("laptop") == ["the connection was lost; the next run takes it from there"]
     slow.hurry()
     laptop.heal()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,11 +74,12 @@ class Machine:
 
     def tree(self) -> dict[str, str]:
         """Every path in the home, with its mode and a hash of its content."""
-        return {
-            str(path.relative_to(self.home)): described(path)
-            for path in sorted(self.home.rglob("*"))
-            if self.project not in (path, *path.parents)
-        }
+        found = {}
+        for path in sorted(self.home.rglob("*")):
+            if self.project not in (path, *path.parents):
+                with suppress(FileNotFoundError):  # gone meanwhile
+                    found[str(path.relative_to(self.home))] = described(path)
+        return found
 
     def servers(self) -> list[int]:
         """The model servers that run from this home."""
@@ -99,7 +101,8 @@ class Machine:
 
     def end_servers(self) -> None:
         for pid in self.supervisors():
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not self.supervisors() and not self.servers())
 
 

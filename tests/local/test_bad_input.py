@@ -287,6 +287,6 @@ def interrupted(machine: Machine, until: Callable[[], object]) -> None:
         machine.variables(),
         machine.home.parent / "interrupted.log",
     )
-    wait_until(until, 120)
+    wait_until(until, 400)
     running.kill()
     time.sleep(0.5)

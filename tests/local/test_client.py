@@ -164,7 +164,7 @@ def test_an_upgrade_that_is_killed(first: First) -> None:
     machine = first.machine
     run = machine.start()
     package = machine.home / ".homeport/client" / NEW / PACKAGE
-    wait_until(package.exists)
+    wait_until(package.exists, 400)
     run.kill()
     machine.fake(str(package.relative_to(machine.home) / "bin/claude.exe"), "")
     assert machine.sh("claude --version") == f"{OLD} (Claude Code)"

@@ -57,23 +57,22 @@ def test_it_goes_on_when_the_deploy_is_gone(machine: Machine, hub: Hub, free_por
     data.write_text(f"{data.read_text()}\nhub_endpoint = {hub.url!r}\n")
     assert machine.run("make", "pin", f"VENV={sys.prefix}").status == 0
     fleet = inventory(machine, FLEET.replace("URL", repr(hub.url)).replace("PORT", str(free_port)))
-    hub.fault("m.gguf", Trickle(after=0, bytes_per_second=4_000_000))
-    first = Running(
-        [f"{sys.prefix}/bin/pyinfra", "-y", fleet, "deploy.py"],
-        machine.project,
-        machine.variables(),
-        machine.home.parent / "first.log",
-    )
+    hub.fault("m.gguf", Trickle(after=0, bytes_per_second=1_000_000))
+    words = [f"{sys.prefix}/bin/pyinfra", "-y", fleet, "deploy.py"]
+    first, second = (machine.home.parent / f"{name}.log" for name in ("first", "second"))
+    early = Running(words, machine.project, machine.variables(), first)
     weights = machine.home / ".homeport" / "weights" / REPO
-    wait_until(lambda: [*weights.glob("*/*.homeport-part")], 120)
-    first.kill()
-    run = machine.pyinfra("-y", fleet, "deploy.py")
+    wait_until(lambda: [*weights.glob("*/*.homeport-part")])
+    early.kill()
+    late = Running(words, machine.project, machine.variables(), second)
+    late.wait_for("is being pulled already, as process ")
+    hub.faults.clear()
+    run = late.wait()
     assert run.status == 0, run.output
-    assert "is being pulled already, as process " in run.output
     assert f"{REPO} is complete and verified: 1 files, 98.4 MB" in run.output
     assert (weights / "current" / "m.gguf").read_bytes() == gguf()
     assert hub.bytes_sent("m.gguf") == len(gguf())
-    assert pulls(machine) == ""
+    wait_until(lambda: pulls(machine) == "")  # supervisord may be about to end
     again = machine.pyinfra("-y", fleet, "deploy.py")
     assert again.of("@local")[0] == "no changes"
     assert machine.pyinfra("-y", fleet, "remove.py").status == 0

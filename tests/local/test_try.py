@@ -44,10 +44,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
     (home / ".claude" / "settings.json").chmod(0o640)
     (home / ".bashrc").write_text("alias ll='ls -l'\n")
     (home / ".profile").write_text("umask 022\n")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    machine = Machine(home, copy_project(home / "clone of homeport"), port)
+    machine = Machine(home, copy_project(home / "clone of homeport"), conftest.a_free_port())
     before = machine.tree()
     run = machine.make("try")
     yield machine, run, before
@@ -65,7 +62,7 @@ def ask(machine: Machine, **body: object) -> dict[str, object]:
         json.dumps({"model": "claude-fable5", "max_tokens": 32, **body}).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=180) as answer:
         found: dict[str, object] = json.load(answer)
         return found
 
@@ -73,7 +70,7 @@ def ask(machine: Machine, **body: object) -> dict[str, object]:
 def test_the_first_run_ends_with_a_real_answer(tried: Tried) -> None:
     _, run, _ = tried
     assert run.status == 0, run.output
-    assert run.seconds < 180
+    assert run.seconds < 400
     lines = run.last_lines
     assert "answers at http://127.0.0.1:" in lines[1]
     assert lines[2] == "question: Name the capital of France."
@@ -209,9 +206,7 @@ def test_what_concerns_only_the_client_restarts_nothing(machine: Machine) -> Non
 
 def test_what_concerns_the_server_restarts_it_once(machine: Machine) -> None:
     pids, port = machine.servers(), machine.port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        machine.port = probe.getsockname()[1]
+    machine.port = conftest.a_free_port()
     moved = machine.make("try")
     assert f"answers at http://127.0.0.1:{machine.port}" in moved.last_lines[1]
     assert len(machine.servers()) == 1 and machine.servers() != pids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -73,7 +74,7 @@ class AtWork:
         self.process, self.destination = process, destination
         self._started = time.monotonic()
 
-    def wait(self, seconds: float = 60) -> Done:
+    def wait(self, seconds: float = 180) -> Done:
         try:
             said, words = self.process.communicate(timeout=seconds)
         finally:
@@ -94,7 +95,7 @@ class AtWork:
             return {}
         return now if now["pid"] == self.process.pid else {}
 
-    def until_bytes(self, count: int, seconds: float = 30) -> None:
+    def until_bytes(self, count: int, seconds: float = 180) -> None:
         """Wait until it has `count` bytes on disk."""
         deadline = time.monotonic() + seconds
         while on_disk(self.destination) < count:
@@ -109,8 +110,8 @@ def on_disk(destination: Path) -> int:
         if Path(folder).name == ".homeport":
             continue
         for name in names:
-            path = Path(folder, name)
-            sizes += path.lstat().st_size if path.exists() else 0
+            with contextlib.suppress(FileNotFoundError):  # in its place, or gone, meanwhile
+                sizes += Path(folder, name).lstat().st_size
     return sizes
 
 

@@ -30,7 +30,7 @@ SIZE = 3_000_000
 FILES = {WEIGHTS: some_bytes(SIZE), "other.safetensors": some_bytes(1000, 1), "small.json": b"{}"}
 
 #: A connection that brings less than this in this time is too slow.
-IMPATIENT = QUICK | {"SILENCE": 0.5, "MINUTE": 0.5, "SLOWEST": 100_000}
+IMPATIENT = QUICK | {"MINUTE": 0.5, "SLOWEST": 100_000}
 
 #: The faults, what they happen to, and the most that is fetched twice.
 FAULTS: dict[str, tuple[list[Fault], str, int]] = {
@@ -127,9 +127,9 @@ def test_a_hub_that_is_up_later(hub: Hub, puller: Puller) -> None:
 def test_signatures_that_expire_in_mid_file(hub: Hub, puller: Puller) -> None:
     """The next part of the file is asked for by a new URL."""
     commit = hub.commit(REPO, FILES)
-    hub.fault(WEIGHTS, Stall(SIZE // 2, 3), times=1)
+    hub.fault(WEIGHTS, Stall(SIZE // 2, 60), times=1)
     hub.fault(WEIGHTS, Status(403), host="cdn", times=1)
-    at_work = puller.start("pull", puller.desired(hub, commit), limits=QUICK | {"SILENCE": 1.0})
+    at_work = puller.start("pull", puller.desired(hub, commit), limits=QUICK | {"SILENCE": 3.0})
     at_work.until_bytes(SIZE // 2)
     hub.expire_signatures()
     assert at_work.wait().status == 0
@@ -143,9 +143,9 @@ def test_the_time_that_reading_takes_is_no_silence(hub: Hub, puller: Puller) -> 
     (puller.destination / commit).mkdir(parents=True)
     (puller.destination / commit / WEIGHTS).write_bytes(bytes(SIZE))
     hub.fault(WEIGHTS, Status(503), "HEAD")
-    slowly = "import time; pull.is_right = lambda *words: time.sleep(2)"
+    slowly = "import time; pull.is_right = lambda *words: time.sleep(6)"
     desired = puller.desired(hub, commit, pins(hub, commit))
-    done = puller.pull(desired, limits=QUICK | {"GIVE_UP": 1.0}, before=slowly)
+    done = puller.pull(desired, limits=QUICK | {"GIVE_UP": 5.0}, before=slowly)
     assert (done.status, done.words) == (0, "")
     assert found(puller.current) == hashes(FILES)
 
@@ -215,8 +215,9 @@ def test_a_server_that_never_gives_all_of_it_is_given_up(
 
 def test_a_time_to_come_back_at(hub: Hub, puller: Puller) -> None:
     commit = hub.commit(REPO, FILES)
-    date = formatdate(time.time() + 5, usegmt=True)
-    hub.fault(WEIGHTS, Status(503, {"Retry-After": date}), host="cdn")
+    due, monotonic = int(time.time()) + 10, time.monotonic() - time.time()
+    hub.fault(WEIGHTS, Status(503, {"Retry-After": formatdate(due, usegmt=True)}), host="cdn")
     done = puller.pull(puller.desired(hub, commit, pins(hub, commit)))
     assert done.status == 0
-    assert re.search(r"answers 503; tries again in [345] s", done.said)
+    assert re.search(r"answers 503; tries again in ([1-9]|10) s", done.said)
+    assert hub.requests[-1].time > due + monotonic - 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import time
 from pathlib import Path
 
@@ -76,12 +77,16 @@ def test_killed_while_it_says_complete(hub: Hub, puller: Puller) -> None:
 
 def test_two_at_once_fetch_once(hub: Hub, puller: Puller) -> None:
     commit = hub.commit(REPO, FILES)
-    hub.fault("0.safetensors", Stall(100_000, 1.5))
+    hub.fault("0.safetensors", Stall(100_000, 600))
     desired = puller.desired(hub, commit)
-    both = [puller.start("pull", desired) for _ in range(2)]
+    both = [puller.start("pull", desired, limits=QUICK | {"SILENCE": 600.0}) for _ in range(2)]
     both[0].until_bytes(100_000)
     assert puller.progress()["pid"] in [at_work.process.pid for at_work in both]
     assert puller.progress()["state"] in ("planning", "checking", "pulling"), "not interrupted"
+    # It says so; the one at work has nothing to say.
+    outputs = [one.process.stdout for one in both if one.process.stdout]
+    assert select.select(outputs, [], [], 180)[0]
+    hub.faults.clear()
     ended = [at_work.wait() for at_work in both]
     assert [done.status for done in ended] == [0, 0]
     said = sorted(done.said.splitlines()[0] for done in ended)

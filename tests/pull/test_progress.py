@@ -6,16 +6,17 @@ import time
 from typing import Any
 
 from ..hub import Hub, Trickle
+from ..running import wait_until
 from .puller import REPO, AtWork, Puller, pins, some_bytes
 
 FILES = {f"{n}.safetensors": some_bytes(1_000_000, n) for n in range(4)} | {"a.json": b"{}"}
 TOTAL = 4_000_002
 
 
-def at_work(hub: Hub, puller: Puller) -> AtWork:
-    """A pull that takes five seconds, of which one and more have gone by."""
+def at_work(hub: Hub, puller: Puller, bytes_per_second: int = 200_000) -> AtWork:
+    """A pull whose four files come at that rate each; some bytes of them are there."""
     commit = hub.commit(REPO, FILES)
-    hub.fault("*", Trickle(0, 200_000), host="cdn", times=None)
+    hub.fault("*", Trickle(0, bytes_per_second), host="cdn", times=None)
     pull = puller.start("pull", puller.desired(hub, commit, pins(hub, commit)))
     pull.until_bytes(400_000)
     return pull
@@ -47,10 +48,8 @@ def test_while_it_is_at_work(hub: Hub, puller: Puller) -> None:
 
 
 def test_of_one_that_was_killed(hub: Hub, puller: Puller) -> None:
-    pull = at_work(hub, puller)
-    deadline = time.monotonic() + 10
-    while pull.progress().get("state") != "pulling" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    pull = at_work(hub, puller, 50_000)
+    wait_until(lambda: pull.progress().get("state") == "pulling")
     assert puller.progress()["state"] == "pulling"
     pull.kill()
     assert puller.progress()["state"] == "interrupted"
@@ -60,13 +59,11 @@ def test_of_one_that_was_killed(hub: Hub, puller: Puller) -> None:
 
 
 def test_bytes_of_an_earlier_run_count_as_done(hub: Hub, puller: Puller) -> None:
-    pull = at_work(hub, puller)
+    pull = at_work(hub, puller, 50_000)
     pull.kill()
     commit = next(path.name for path in puller.destination.glob("?" * 40))
     pull = puller.start("pull", puller.desired(hub, commit, pins(hub, commit)))
-    deadline = time.monotonic() + 10
-    while pull.progress().get("state") != "pulling" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: pull.progress().get("state") == "pulling")
     assert pull.progress()["bytes_done"] >= 400_000
     pull.kill()
 

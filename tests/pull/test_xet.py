@@ -91,7 +91,7 @@ def test_a_route_that_asks_to_wait(hub: Hub, puller: Puller, commit: str) -> Non
 
 @pytest.mark.parametrize("how", ["token", "endpoint", "content"])
 def test_broken_for_many_files_it_costs_one_wait(hub: Hub, puller: Puller, how: str) -> None:
-    files = {f"{n}.safetensors": some_bytes(100_000, n) for n in range(20)}
+    files = {f"{n}.safetensors": some_bytes(10_000, n) for n in range(90)}
     commit = hub.commit(REPO, files)
     hub.offer_xet(REPO)
     hub.break_xet(how)
@@ -99,4 +99,4 @@ def test_broken_for_many_files_it_costs_one_wait(hub: Hub, puller: Puller, how: 
     assert done.status == 0
     assert found(puller.current) == hashes(files)
     assert done.said.count("xet fails (") == 1, "said once"
-    assert done.seconds < 10, "SILENCE is 2 s"
+    assert done.seconds < 20, "SILENCE is 2 s, and for six at a time it would be half a minute"

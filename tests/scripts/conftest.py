@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.server.delay.wait(5)
+        self.server.delay.wait(60)
         self.server.token = self.headers["Authorization"]
         status = self.server.status if self.path == "/v1/models" else 404
         models = [{"id": alias, "object": "model"} for alias in self.server.served]
@@ -125,7 +125,7 @@ class Home:
             cwd=self.path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
 
 

@@ -42,7 +42,7 @@ def output(words: list[str], *more: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=20,
+        timeout=120,
         check=True,
     )
     return done.stdout
@@ -66,7 +66,7 @@ def test_it_becomes_the_server(words: list[str], tmp_path: Path) -> None:
     """Whoever started it sees one process, and ends one."""
     server = program(tmp_path, "server", "#!/bin/sh\necho $$\n")
     process = subprocess.Popen([*words, "always", "-", server], stdout=subprocess.PIPE, text=True)
-    printed, _ = process.communicate(timeout=20)
+    printed, _ = process.communicate(timeout=120)
     assert int(printed) == process.pid
 
 
@@ -86,7 +86,7 @@ def test_on_battery_it_waits_for_mains(words: list[str], tmp_path: Path) -> None
     time.sleep(0.3)
     assert process.poll() is None
     (tmp_path / "power").write_text(MAINS)
-    assert process.wait(20) == 0
+    assert process.wait(120) == 0
     assert log.read_text().endswith("\nserving\n")
 
 
@@ -116,10 +116,9 @@ def test_and_again_while_the_server_runs(words: list[str], tmp_path: Path) -> No
             [*words, "always", str(log), server], stdout=file, env=environment
         )
         file.write("x" * 5_000_001)
-    assert process.wait(20) == 0
-    wait_until(lambda: (tmp_path / "log.1").exists())
+    assert process.wait(120) == 0
+    wait_until(lambda: (tmp_path / "log.1").exists() and log.stat().st_size < 1000)
     assert log.read_text().splitlines()[-1] == "100"
-    assert log.stat().st_size < 1000
 
 
 def test_shellcheck() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -381,7 +382,7 @@ def test_each_state_of_the_server_is_one_line_with_the_fix(
     path = only_programs(tmp_path / "path", probe)
     started = time.monotonic()
     done = home.run(shell, "source use-fable5.sh; echo status:$?; env", path=path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert "status:1" in done.stdout
     assert "arg:" not in done.stdout, "claude was started all the same"
     assert "ANTHROPIC" not in done.stdout, "the shell was changed all the same"
@@ -452,20 +453,15 @@ def test_the_token_is_in_no_command_line(home: Home, route: Route, server: Serve
     server.delay.clear()
     thread = threading.Thread(target=lambda: home.run("bash", "source use-fable5.sh"))
     thread.start()
-    time.sleep(1)
-    lines = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if readable(file)]
+    lines: set[bytes] = set()
+    while thread.is_alive():  # until its two seconds of patience are over
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended
+                lines.add(file.read_bytes())
+        time.sleep(0.05)
     server.delay.set()
-    thread.join()
     assert any(b"/v1/models" in line for line in lines), "the script was not caught at it"
     assert not any(b"geheimes-token" in line for line in lines)
-
-
-def readable(file: Path) -> bool:
-    try:
-        file.read_bytes()
-    except OSError:
-        return False
-    return True
 
 
 def shellcheck(script: str, shell: str) -> str:

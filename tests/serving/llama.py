@@ -41,12 +41,12 @@ def serving(server: LlamaServer, log: Path) -> Iterator[None]:
         )
     try:
         url = server.route.endpoint.url
-        wait_until(lambda: process.poll() is not None or is_ready(url), 60)
+        wait_until(lambda: process.poll() is not None or is_ready(url))
         assert process.poll() is None, log.read_text(errors="replace")
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def is_ready(url: str) -> bool:

@@ -80,7 +80,7 @@ def probe(port: int, **changes: Any) -> dict[str, Any]:
         "context": 8_192,
         "question": "?",
         "max_tokens": 10,
-        "timeout": 5,
+        "timeout": 60,
         "token_path": None,
         **changes,
     }

@@ -68,7 +68,7 @@ class Session:
         return "\tstate = running\n" in self.launchctl("print", AGENT)[1]
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, "it does not happen"
             time.sleep(0.02)

@@ -33,7 +33,7 @@ def launchctl(argv: list[str]) -> int:
 
 def _connected() -> socket.socket:
     """launchd is there before anything else on a Mac; here it starts beside sshd."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         connection = socket.socket(socket.AF_UNIX)
         try:
