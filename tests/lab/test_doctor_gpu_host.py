@@ -74,7 +74,7 @@ def test_what_it_counts_has_the_names_that_the_doctor_knows(gpu: Gpu) -> None:
 def test_what_another_user_may_not_see_is_said(gpu: Gpu) -> None:
     """The token is root's, and without it nobody says that all is well."""
     state = f"{DIRECTORY}/state/doctor.json"
-    gpu.host.run(f"cp -r {DIRECTORY}/lib /tmp/own-lib; mkdir -p /tmp/own/lib /tmp/own/state; "
+    gpu.host.run(f"mkdir -p /tmp/own/lib /tmp/own/state; "
                  f"cp {DIRECTORY}/lib/doctor.pyz /tmp/own/lib; cp {state} /tmp/own/state; "
                  "chmod -R a+rX /tmp/own")  # fmt: skip
     said = gpu.host.run("python3 /tmp/own/lib/doctor.pyz --json", "anna", check=False)
