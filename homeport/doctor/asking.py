@@ -46,7 +46,9 @@ class Reply:
             said = str(found["message"] if isinstance(found, dict) else found)
         except (ValueError, KeyError, TypeError):
             said = self.text
-        said = " ".join(said.split())[:200]
+        said = " ".join(said.split())
+        if len(said) > 300:  # of a template's error the end says what it is
+            said = "%s … %s" % (said[:140], said[-150:])
         return "%d: %s" % (self.status, said) if self.status else said
 
 

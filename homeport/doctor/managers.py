@@ -31,7 +31,11 @@ MISSING, MASKED, UNLOADED, STOPPED, FAILED, RESTARTING, RUNNING = (
 #: Lines of the journal that are looked at, and bytes of the end of a log file.
 _LINES, _TAIL = 200, 64_000
 
+#: Seconds in which a service ends when the kernel killed a process of it.
+_SOON = 30
+
 _STARTED_AGAIN = re.compile(r"Scheduled restart job|INFO exited: ")
+_ENDED = re.compile(r"Main process exited|Failed with result")
 _KILLED_FOR_MEMORY = re.compile(r"killed by the OOM killer|Out of memory: Killed process")
 
 
@@ -100,6 +104,12 @@ def killed_by_kernel() -> list[Line]:
         return []
     lines = journal(said.stdout)
     return [Line(one.text, one.at, False) for one in lines if _KILLED_FOR_MEMORY.search(one.text)]
+
+
+def those_of(log: Iterable[Line], kernels: Iterable[Line]) -> list[Line]:
+    """Those lines of the kernel's that are of when the service ended, and not another program."""
+    ends = [line.at for line in log if line.at and _ENDED.search(line.text) and not line.own]
+    return [one for one in kernels if any(abs((one.at or 0) - end) < _SOON for end in ends)]
 
 
 def restarts(lines: Iterable[Line], now: float, seconds: float) -> int:

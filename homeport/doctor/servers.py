@@ -103,7 +103,7 @@ def look(context: Context) -> Iterable[Subject[Seen]]:
 def _with_processes(seen: Seen, there: Processes) -> Seen:
     state, log = seen.state, seen.log
     if isinstance(state, State) and "signal" in state.failure and isinstance(log, tuple):
-        log = (*log, *managers.killed_by_kernel())
+        log = (*log, *managers.those_of(log, managers.killed_by_kernel()))
     tree = there.below(state.pid) if isinstance(state, State) and state.pid else []
     own = [one for one in there.listeners if there.owns(one, tree)]
     port = seen.service.port

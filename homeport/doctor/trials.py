@@ -17,9 +17,10 @@ from .table import Unknown
 from .wanted import LLAMA_CPP, Service
 
 #: About as many tokens as it takes for each engine to keep some of them: llama.cpp keeps all, the
-#: others whole blocks (16 to several hundred tokens, by the model). A laptop computes 100 a second.
+#: others whole blocks, of 16 to several hundred by the model. A laptop without a GPU computes 30 a
+#: second.
 _SENTENCE = "The harbour has boats, cranes and gulls. "
-_SENTENCES = {LLAMA_CPP: 18}
+_SENTENCES = {LLAMA_CPP: 8}
 _SENTENCES_OF_BLOCKS = 130
 
 #: Requests of one session that have to go to the same replica.

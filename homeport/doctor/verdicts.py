@@ -8,7 +8,7 @@ from . import engine_log, managers, processes
 from .asking import LOADING, REFUSED, SILENT, Reply
 from .managers import FAILED, RESTARTING, RUNNING
 from .servers import Seen
-from .table import Unknown, known
+from .table import CannotTell, Unknown, known
 from .wanted import LLAMA_CPP
 
 #: What `verdict` says, besides the words of `managers` and `asking`.
@@ -26,6 +26,8 @@ _LLAMA_CPP_TOO_OLD = "this llama.cpp is too old"
 def verdict(seen: Seen) -> str:
     """One word on why it does not answer, "" where it does. Raises `CannotTell`."""
     if seen.others and not seen.on_port:
+        if known(seen.state).phase == RUNNING and not seen.tree:
+            raise CannotTell("it ended, or began, while it was looked at")
         return TAKEN
     if seen.is_up:
         return ""

@@ -16,7 +16,7 @@ import pytest
 from homeport.doctor import answers, asking, engine_log, managers, metrics, processes, trials
 from homeport.doctor.answers import Answers
 from homeport.doctor.asking import Reply
-from homeport.doctor.managers import State
+from homeport.doctor.managers import Line, State
 from homeport.doctor.metrics import Load
 from homeport.doctor.processes import Listener, Process, Processes
 from homeport.doctor.table import Unknown
@@ -117,6 +117,16 @@ def test_a_journal() -> None:
     assert managers.restarts(lines, NOW, 600) == 1
     assert managers.restarts(lines, NOW + 3600, 600) == 0
     assert managers.out_of_memory(lines) == "Out of memory: Killed process 812 (python)"
+
+
+def test_what_the_kernel_killed_is_not_always_this_service() -> None:
+    log = [Line("x.service: Main process exited, code=killed, status=9/KILL", NOW, False)]
+    mine, others = (
+        Line("Out of memory: Killed process 812 (python)", NOW - 1, False),
+        Line("Out of memory: Killed process 13 (firefox)", NOW - 86_400, False),
+    )
+    assert managers.those_of(log, [others, mine]) == [mine]
+    assert managers.those_of([], [others, mine]) == []
 
 
 def test_what_supervisord_says() -> None:

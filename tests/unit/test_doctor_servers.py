@@ -472,6 +472,15 @@ def test_what_cannot_be_looked_at_never_passes() -> None:
     assert {"service-stopped", "server-crashed", "server-loading", "service-not-at-boot"} <= missed
 
 
+@pytest.mark.parametrize("state", [Unknown("no bus"), State("running", 5)])
+def test_who_has_the_port_is_not_guessed(state: State | Unknown) -> None:
+    """Its own process is not seen, so who listens may be it."""
+    unseen = replace(LAPTOP, state=state, tree=(), listens=(), others=("python3 (process 5)",))
+    report = found(unseen)
+    assert "port-taken" not in [one.check for one in report.findings]
+    assert "port-taken" in [name for one in report.unchecked for name in one.checks]
+
+
 def test_a_host_that_only_helps_is_not_asked() -> None:
     helper = replace(wanted(GPU, answers=False), reply=None, answers=None, listens=())
     assert found(helper).is_healthy
