@@ -44,6 +44,8 @@ PROVIDERS = {
     "CLAUDE_CODE_USE_FOUNDRY": "Microsoft Foundry",
 }
 SECRETS = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
+#: Makes [1m] at the end of a name count for nothing.
+NO_MILLION = "CLAUDE_CODE_DISABLE_1M_CONTEXT"
 PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 NO_PROXIES = ("no_proxy", "NO_PROXY")  # the first that is not empty counts
 
@@ -653,7 +655,7 @@ def context(s: Session) -> Iterator[Finding]:
         yield Finding("context-other", "error", symptom, cause, change(told, right))
     others = MODELS if s.get("ANTHROPIC_MODEL") else (*MODELS, "model")
     for found in filter(None, map(s.find, others)):
-        if str(found.value).endswith("[1m]"):
+        if str(found.value).endswith("[1m]") and not is_true(s.get(NO_MILLION)):
             symptom = "%s is %s" % (found.name, found.value)
             cause = "[1m] makes the client assume 1,000,000 tokens, whatever %s says" % name
             fix = change(found, bare(found.value))

@@ -155,12 +155,14 @@ def stub(
     log: Path | None = None,
     calls: list[Any] | None = None,
     status: int = 200,
+    certificate: Path | None = None,
 ) -> Iterator[None]:
     """A stand-in for the server of a route (of the first one, unless said), ready to answer."""
     route, log = route or session.route, log or session.log
     script = session.home.parent / f"{route.alias} calls"
     script.write_text(json.dumps(calls or []).replace("@HOME", str(session.home)))
-    words = map(str, (STUB, route.endpoint.port, route.alias, log, script, status))
+    options = (status, certificate) if certificate else (status,)
+    words = map(str, (STUB, route.endpoint.port, route.alias, log, script, *options))
     server = subprocess.Popen([*session.enter, sys.executable, *words], stdout=subprocess.PIPE)
     try:
         assert server.stdout and server.stdout.readline(), "the stub does not start"

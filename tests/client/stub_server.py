@@ -2,7 +2,8 @@
 
 usage: stub_server.py PORT ALIAS LOG [CALLS [STATUS [CERTIFICATE]]]. CALLS is a file with a list of
 tool calls, such as {"name": "Bash", "input": {...}}, which are made before the text, one a turn.
-With a STATUS other than 200 it answers everything with that, as a server that loads. With a
+With a STATUS other than 200 it answers everything with that, as a server that loads; with 404 what
+asks for another model than its own, as vLLM does. With a
 CERTIFICATE, and its key in the same file, it speaks TLS. `X-Stub-Pause: 0.5` has it wait for half a
 second before each event. Strict: a path that no server of ours has is logged and 404. It prints a
 line once it answers.
@@ -69,7 +70,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.log(None)
         known = self.path.split("?")[0] == "/v1/models"
-        self.answer(STATUS if known else 404, json.dumps({"data": [{"id": ALIAS}]}))
+        status = 200 if STATUS == 404 else STATUS
+        self.answer(status if known else 404, json.dumps({"data": [{"id": ALIAS}]}))
 
     do_HEAD = do_GET
 
@@ -80,7 +82,10 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         if path == "/v1/messages/count_tokens":
             self.answer(200, '{"input_tokens": 10}')
-        elif path == "/v1/messages" and STATUS != 200:
+        elif path == "/v1/messages" and STATUS == 404 and body["model"] != ALIAS:
+            said = f"The model `{body['model']}` does not exist."
+            self.answer(404, json.dumps({"type": "error", "error": {"message": said}}))
+        elif path == "/v1/messages" and STATUS not in (200, 404):
             self.answer(STATUS, json.dumps({"error": {"message": "Loading model"}}))
         elif path == "/v1/messages":
             self.stream(events(ALIAS, next_block(body)))

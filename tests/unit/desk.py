@@ -40,22 +40,7 @@ class Desk:
             Path(ca).write_bytes(route.endpoint.ca)
         file.write_text(json.dumps(claude_code.route_settings(route, {}, ca_path=ca)))
         token.write_text(f"{route.client_token}\n")
-        known = {
-            "alias": route.alias,
-            "name": route.name,
-            "url": route.endpoint.url,
-            "context": route.model.context,
-            "max_output": route.model.max_output,
-            "file": str(file),
-            "token": str(token),
-            "command": route.script,
-            "served": False,
-            "engine": "",
-            "ca": ca,
-            "effort": route.model.effort,
-            "simple": route.model.simple,
-        }
-        self.routes.append(wanted.Route(**{**known, **changed}))
+        self.routes.append(told(route, self.layout, **changed))
 
     def write(self, path: str, content: Any) -> Path:
         file = self.root / path
@@ -78,19 +63,10 @@ class Desk:
 
     def context(self, shell: Mapping[str, str] | None = None) -> Context:
         """`shell` are its variables; None: asked over SSH, where there are none."""
-        told = wanted.Wanted(
-            homeport="1",
-            home=str(self.home),
-            directory=self.layout.directory,
-            manager=wanted.SYSTEMD,
-            owner="o",
-            deployed="d",
-            routes=tuple(self.routes),
-        )
         variables = {"HOME": str(self.home), **(shell or {})}
         if shell is not None:
             variables["PATH"] = "/usr/bin"
-        return Context(told, variables, self.home, root=self.root)
+        return Context(machine(self.layout, *self.routes), variables, self.home, root=self.root)
 
     def report(self, name: str, shell: Mapping[str, str] | None = None) -> Report:
         """What the area of that name says."""
@@ -98,6 +74,39 @@ class Desk:
         report = examine(areas, self.context(shell))
         assert "Error" not in " ".join(one.why for one in report.unchecked), report.unchecked
         return report
+
+
+def told(route: Route, layout: Layout, **changed: Any) -> wanted.Route:
+    """What the doctor is told of `route`, of a server elsewhere."""
+    known = {
+        "alias": route.alias,
+        "name": route.name,
+        "url": route.endpoint.url,
+        "context": route.model.context,
+        "max_output": route.model.max_output,
+        "file": layout.route_settings(route),
+        "token": layout.token(route),
+        "command": route.script,
+        "served": False,
+        "engine": "",
+        "ca": layout.ca(route),
+        "effort": route.model.effort,
+        "simple": route.model.simple,
+    }
+    return wanted.Route(**{**known, **changed})
+
+
+def machine(layout: Layout, *routes: wanted.Route) -> wanted.Wanted:
+    """What it is told of the whole machine."""
+    return wanted.Wanted(
+        homeport="1",
+        home=layout.home,
+        directory=layout.directory,
+        manager=wanted.SYSTEMD,
+        owner="o",
+        deployed="d",
+        routes=routes,
+    )
 
 
 def names(report: Report) -> list[str]:

@@ -286,7 +286,7 @@ MANY = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
         (by_hand(CLAUDE_CODE_MAX_CONTEXT_TOKENS="1000000"), {}, f"{MANY} is 1000000"),
         (by_hand(CLAUDE_CODE_MAX_CONTEXT_TOKENS=""), {}, f"{MANY} is not set"),
         (
-            by_hand(ANTHROPIC_MODEL="claude-glm[1m]"),
+            by_hand(ANTHROPIC_MODEL="claude-glm[1m]", CLAUDE_CODE_DISABLE_1M_CONTEXT=""),
             {},
             "ANTHROPIC_MODEL is claude-glm[1m]",
         ),
