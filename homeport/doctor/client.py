@@ -28,7 +28,7 @@ _PACKAGE = "@anthropic-ai/claude-code"
 @dataclass(frozen=True)
 class Claude:
     """One Claude Code: where it is called, its version, None where it does not run, and what it
-    says then; `upgrade` is what brings it to another version, which is to be added."""
+    says then; `upgrade` is what brings it to the wanted version."""
 
     path: str
     version: Optional[Version]
@@ -83,7 +83,12 @@ def _claude(path: str, context: Context) -> Claude:
     said = run([str(file), "--version"], {"PATH": folders, "DISABLE_AUTOUPDATER": "1"})
     version = _numbers(said.output) if isinstance(said, Said) and not said.status else None
     words = said.why if isinstance(said, Unknown) else (said.errors or said.output).strip()
-    return Claude(path, version, "" if version else words[:200], _upgrade(path, file.resolve()))
+    return Claude(
+        path,
+        version,
+        "" if version else words[:200],
+        _upgrade(path, file.resolve()) + str(context.wanted.client),
+    )
 
 
 def _upgrade(path: str, real: Path) -> str:
@@ -148,7 +153,7 @@ def _facts(seen: Client) -> Mapping[str, str]:
     return {"client": _of(seen.typed)["version"]} if seen.typed and seen.typed.version else {}
 
 
-_AGAIN = "run the deploy again, or: {upgrade}{wanted}"
+_AGAIN = "run the deploy again, or: {upgrade}"
 
 CHECKS: tuple[Check[Client], ...] = (
     Check(
@@ -186,7 +191,7 @@ CHECKS: tuple[Check[Client], ...] = (
         MACHINE,
         symptom="a typed claude is {path}, Claude Code {version}, and not {own}",
         cause="an older Claude Code comes first on the PATH",
-        fix="remove it, or: {upgrade}{wanted}",
+        fix="remove it, or: {upgrade}",
         source="the PATH of the shell, or where homeport/facts/host.py looks",
         find=_hidden,
         warning=True,

@@ -29,16 +29,20 @@ _REASONS = ("hw_thermal_slowdown", "sw_thermal_slowdown", "hw_power_brake_slowdo
 #: Old drivers call them by the first name, new ones by both (`nvidia-smi --help-query-gpu`).
 _REASONS_ARE = ("clocks_throttle_reasons", "clocks_event_reasons")
 
+#: What stands in place of a GPU's values where it does not give them (nvmlReturn_t in words).
+_TROUBLE = ("[gpu is lost]", "[gpu requires reset]", "[unknown error]")
+
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9A-Fa-f:.]+)\): (\d+),? ?(.*)")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """`errors` are those of its memory that were not corrected since the driver was loaded;
-    `retiring`: pages of it are out of use from the next reset on. `hot`, `braked`: it is slowed
-    down by its temperature, by its power supply."""
+    """`trouble` is what nvidia-smi says of it in place of values. `errors` are those of its memory
+    that were not corrected since the driver was loaded; `retiring`: pages of it wait for a reset to
+    be taken out of use. `hot`, `braked`: its temperature, or its power supply, slows it down."""
 
     index: str
+    trouble: str
     temperature: str
     errors: int
     retiring: bool
@@ -142,8 +146,9 @@ def _gpus(context: Context) -> tuple[Union[tuple[Gpu, ...], Unknown], str]:
 
 def _gpu(row: list[str]) -> Gpu:
     index, temperature, errors, retiring, *reasons = row
-    slowed = [reason == "Active" for reason in reasons]
-    return Gpu(index, temperature, _count(errors), _yes(retiring), any(slowed[:2]), slowed[2])
+    trouble = next((cell for cell in row if cell.lower() in _TROUBLE), "")
+    hot, warm, braked = [reason == "Active" for reason in reasons]
+    return Gpu(index, trouble, temperature, _count(errors), _yes(retiring), hot or warm, braked)
 
 
 def _remapped(row: list[str]) -> Remapped:

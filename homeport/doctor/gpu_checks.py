@@ -68,6 +68,10 @@ def _lost(seen: Gpus) -> Iterator[Values]:
         yield {"detail": seen.error[:200]}
     elif seen.smi and not seen.error and seen.on_bus > len(known(seen.gpus)):
         yield {"detail": "the bus has %d, the driver %d" % (seen.on_bus, len(known(seen.gpus)))}
+    elif seen.smi and not seen.error:
+        for one in known(seen.gpus):
+            if one.trouble:
+                yield {"detail": "GPU %s: %s" % (one.index, one.trouble.strip("[]"))}
 
 
 def _fails(seen: Gpus) -> Iterator[Values]:

@@ -94,10 +94,13 @@ def _unneeded(served: list[str], context: Context) -> tuple[str, ...]:
     if not others:
         return ()
     files = [under(context, one.definition) for one in context.wanted.services]
-    files += under(context, "%s/state" % context.wanted.directory).glob("*")
+    for kind in ("state/*", "service/*.json"):  # those of pulls as well
+        files += under(context, context.wanted.directory).glob(kind)
     files += under(context, "/proc").glob("[0-9]*/cmdline")
     texts = list(map(_text, files))
-    return tuple(path for path in others if not any("%s/" % path in text for text in texts))
+    return tuple(
+        path for path in others if not any(path + end in text for text in texts for end in '/"')
+    )
 
 
 def _two_deep(top: str, context: Context) -> Iterator[Path]:
@@ -171,9 +174,14 @@ def _changed(found: Found) -> Iterator[Values]:
 
 def _corrupt(found: Found) -> Iterator[Values]:
     if found.corrupt:
-        files = ["%s/current/%s" % (found.wanted.directory, one) for one in found.corrupt]
-        touch = "sudo touch " if found.root else "touch "
-        yield {"touch": touch + " ".join(map(quote, files)), "detail": _some(found.corrupt)}
+        paths = ["%s/current/%s" % (found.wanted.directory, one) for one in found.corrupt]
+        files = " ".join(map(quote, paths))
+        yield {"files": files, "detail": _some(found.corrupt), **_as_root(_TOUCH, found, files)}
+
+
+def _as_root(fix: str, found: Found, files: str) -> Values:
+    """The fix as it works where the files are root's."""
+    return {"fix": "sudo " + fix.format(files=files)} if found.root else {}
 
 
 def _is_short(found: Found) -> bool:
@@ -188,8 +196,8 @@ def _abandoned(found: Found) -> Iterator[Values]:
 
 def _others(found: Found) -> Iterator[Values]:
     if found.unneeded and _is_short(found):
-        remove = "sudo rm -r " if found.root else "rm -r "
-        yield {"remove": remove + " ".join(map(quote, found.unneeded))}
+        files = " ".join(map(quote, found.unneeded))
+        yield {"files": files, **_as_root(_REMOVE, found, files)}
 
 
 def _some(files: tuple[str, ...]) -> str:
@@ -197,6 +205,11 @@ def _some(files: tuple[str, ...]) -> str:
     return ", ".join(files[:3]) + more
 
 
+_TOUCH = (
+    "touch {files}; then run the deploy again: it reads what was touched anew, and pulls what is "
+    "wrong"
+)
+_REMOVE = "rm -r {files}"
 _AGAIN = "run the deploy again: it pulls what is missing, and proves every file"
 
 CHECKS: tuple[Check[Found], ...] = (
@@ -261,8 +274,7 @@ CHECKS: tuple[Check[Found], ...] = (
         symptom="{alias} answers nonsense, or crashes: files of {repo} have other bytes",
         cause="files of the weights have another hash than when they were proven: the disk, or "
         "its memory, is at fault",
-        fix="{touch}; then run the deploy again: it reads what was touched anew, and "
-        "pulls what is wrong",
+        fix=_TOUCH,
         source="remote/pull.py status --deep; found with homeport-doctor --deep only",
         find=_corrupt,
     ),
@@ -281,7 +293,7 @@ CHECKS: tuple[Check[Found], ...] = (
         WEIGHTS,
         symptom="the disk is short, and has weights that nothing here serves",
         cause="abandoned weights fill the disk",
-        fix="{remove}",
+        fix=_REMOVE,
         source="neither deployed nor in a running command; short: less than the next revision "
         "needs",
         find=_others,

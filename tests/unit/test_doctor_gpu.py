@@ -119,6 +119,8 @@ def test_an_nvidia_smi_that_hangs(host: Host, monkeypatch: pytest.MonkeyPatch) -
         ({"retired_pages.pending": "Yes"}, "gpu-memory-to-be-replaced", "GPU 0"),
         ({"remapped_rows.pending": 1, "gpu_bus_id": BUS}, "gpu-memory-to-be-replaced", BUS),
         ({"remapped_rows.pending": "Yes", "gpu_bus_id": BUS}, "gpu-memory-to-be-replaced", BUS),
+        ({"temperature.gpu": "[GPU is lost]"}, "gpu-lost", "GPU 0: GPU is lost"),
+        ({"temperature.gpu": "[GPU requires reset]"}, "gpu-lost", "GPU 0: GPU requires reset"),
         ({"remapped_rows.failure": 1, "gpu_bus_id": BUS}, "gpu-memory-broken", BUS),
         ({"fabric.state": "In Progress", "fabric.status": "N/A"}, "nvswitch-not-ready",
          "In Progress, N/A"),

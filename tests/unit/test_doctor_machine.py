@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from homeport.doctor import machine as looking
 from homeport.doctor.machine import Disk, memory_of_mac, power_of_mac
@@ -267,22 +270,20 @@ def test_a_container_has_no_clock_of_its_own(machine: Machine, mark: str) -> Non
 # Certificates
 
 
-def certificate(folder: Path, days: int, *more: str) -> str:
-    """A certificate that ends in so many days, as openssl makes it."""
-    file = folder / "made.pem"
-    end = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86_400 + 60))
-    (folder / "index.txt").write_text("")
-    (folder / "ca.cnf").write_text(
-        "[ca]\ndefault_ca=it\n[it]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\n"
-        "default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n"
+def certificate(days: int) -> str:
+    """A certificate that ends in so many days."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(2024, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=days))
+        .sign(key, hashes.SHA256())
     )
-    key = ["openssl", "req", "-newkey", "ed25519", "-nodes", "-keyout", "key.pem"]
-    signed = ["openssl", "ca", "-batch", "-config", "ca.cnf", "-selfsign", "-keyfile", "key.pem",
-              "-in", "request.pem", "-out", file.name, "-startdate", "20240101000000Z",
-              "-enddate", end, "-notext", *more]  # fmt: skip
-    for command in ([*key, "-out", "request.pem", "-subj", "/CN=gpu"], signed):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return file.read_text()
+    return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 @pytest.mark.parametrize(
@@ -295,15 +296,9 @@ def certificate(folder: Path, days: int, *more: str) -> str:
         ((-10, 400), []),  # the old one beside the new one
     ],
 )
-def test_certificates(
-    machine: Machine,
-    tmp_path_factory: pytest.TempPathFactory,
-    days: tuple[int, ...],
-    found: list[str],
-) -> None:
-    folder = tmp_path_factory.mktemp("ca")
+def test_certificates(machine: Machine, days: tuple[int, ...], found: list[str]) -> None:
     file = "/home/anna/.homeport/routes/claude-glm.pem"
-    machine.file(file, "\n".join(certificate(folder, each) for each in days))
+    machine.file(file, "\n".join(certificate(each) for each in days))
     route = replace(ROUTE, ca=file)
     report = machine.look(AREA, replace(WANTED, routes=(route, ROUTE)))
     assert names(report) == found

@@ -122,7 +122,11 @@ def test_bytes_that_turned_over(machine: Pulled) -> None:
     assert machine.examined().is_healthy
     (found,) = machine.examined(deep=True).findings
     assert (found.check, found.detail) == ("weights-corrupt", "model.gguf")
-    assert found.fix.startswith(f"touch {DIRECTORY}/current/model.gguf; then run the deploy")
+    typed = f"touch {DIRECTORY}/current/model.gguf; then run the deploy again"
+    assert found.fix.startswith(typed)
+    service = replace(SERVICE, weights=machine.weights)
+    (found,) = machine.look(AREA, serving(service, manager=SYSTEM), deep=True).findings
+    assert found.fix.startswith(f"sudo {typed}")
 
 
 def test_a_new_pin_that_was_not_pulled(machine: Pulled) -> None:
@@ -190,4 +194,13 @@ def test_weights_that_a_server_runs_from(
     other = f"{WANTED.directory}/weights/team/old"
     machine.file(f"{other}/{FIRST}/model.gguf", "old")
     machine.file(file, f"serve --model {other}/{FIRST}\n")
+    assert machine.examined().is_healthy
+
+
+def test_weights_that_are_being_pulled(machine: Pulled, monkeypatch: pytest.MonkeyPatch) -> None:
+    short(monkeypatch)
+    other = f"{WANTED.directory}/weights/team/new"
+    machine.file(f"{other}/{FIRST}/model.gguf.homeport-part", "new")
+    pull = {"repo": "team/new", "destination": other}
+    machine.file(f"{WANTED.directory}/service/pull.team--new.json", json.dumps(pull))
     assert machine.examined().is_healthy
