@@ -116,14 +116,18 @@ class Lab:
         path.write_text(text)
         return path
 
-    def set(self, module: str, **constants: int) -> None:
-        """Give constants of the project's copy other values, as where a wait takes a minute."""
+    @contextlib.contextmanager
+    def using(self, module: str, **constants: int) -> Iterator[None]:
+        """The project's copy has other values for these constants meanwhile, as for a wait that
+        takes a minute."""
         path = self.project / "homeport" / module
-        text = path.read_text()
+        before = text = path.read_text()
         for name, value in constants.items():
             text, count = re.subn(rf"^{name} = \d+$", f"{name} = {value}", text, flags=re.M)
             assert count == 1, name
         path.write_text(text)
+        yield
+        path.write_text(before)
 
     def deploy(self, inventory: str | Path, *options: str, script: str = "deploy.py") -> Run:
         """`pyinfra INVENTORY deploy.py`, typed in the project's folder, until it ends."""

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from homeport.operations import lock
-
 from ..running import Running, wait_until
 from .base import PASSWORD
 from .host import Host
@@ -23,10 +21,10 @@ DEAD_AFTER = 8
 
 
 @pytest.fixture(scope="module")
-def desks(lab: Lab) -> tuple[Host, Host]:
-    lab.set("transport.py", DEAD_AFTER=DEAD_AFTER)
+def desks(lab: Lab) -> Iterator[tuple[Host, Host]]:
     first, second = lab.boot("desk-1", "desk-2")
-    return first, second
+    with lab.using("transport.py", DEAD_AFTER=DEAD_AFTER):
+        yield first, second
 
 
 @pytest.fixture
@@ -250,9 +248,16 @@ def on(lab: Lab, laptop: Host, port: int) -> Path:
     return lab.inventory({"laptops": [laptop]}, name=f"on-{port}", routes=routes)
 
 
+@pytest.fixture
+def patience(lab: Lab) -> Iterator[None]:
+    """Runs wait for another one for longer than a busy machine needs to install an engine."""
+    with lab.using("operations/lock.py", WAIT=600):
+        yield
+
+
+@pytest.mark.usefixtures("patience")
 def test_two_runs_at_once(lab: Lab, laptop: Host) -> None:
     """The second waits, says for whom, and has nothing left to do."""
-    lab.set("operations/lock.py", WAIT=600)  # a busy machine may install for longer than a minute
     inventory = on(lab, laptop, 18080)
     first = lab.start(inventory)
     first.wait_for("Install the engine")
@@ -267,13 +272,12 @@ def test_two_runs_at_once(lab: Lab, laptop: Host) -> None:
 
 def test_a_run_that_lasts_too_long_to_wait_for(lab: Lab, laptop: Host) -> None:
     """The second one stops after a while, and says what to do."""
-    lab.set("operations/lock.py", WAIT=3)
     inventory = on(lab, laptop, 18080)
     before = laptop.tree()
     hold = "import fcntl, os, time; fcntl.flock(os.open('/home/anna', 0), 2); time.sleep(300)"
     laptop.run(f'nohup python3 -c "{hold}" >/dev/null 2>&1 & echo $! > /run/holder')
-    run = lab.deploy(inventory)
-    lab.set("operations/lock.py", WAIT=lock.WAIT)
+    with lab.using("operations/lock.py", WAIT=3):
+        run = lab.deploy(inventory)
     laptop.run("kill $(cat /run/holder)")
     assert run.status == 1
     assert "another run of homeport is at work here. When that has ended, run this" in run.output
@@ -281,9 +285,9 @@ def test_a_run_that_lasts_too_long_to_wait_for(lab: Lab, laptop: Host) -> None:
     assert laptop.difference(before) == {}
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_removal_that_starts_while_a_deploy_is_at_work(lab: Lab, laptop: Host) -> None:
     """It removes what was not there yet when it looked at the host first."""
-    lab.set("operations/lock.py", WAIT=600)
     inventory = on(lab, laptop, 18080)
     assert lab.remove(inventory).status == 0
     before = laptop.tree()

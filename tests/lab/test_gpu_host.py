@@ -249,7 +249,8 @@ def test_a_proven_server_is_not_taken_back_for_a_bad_moment(gpu: Gpu) -> None:
     """What is wrong then is something else, and a restart would cost half an hour more."""
     pid, current = gpu.pid, gpu.current()
     gpu.host.run(f"kill -STOP {pid}")
-    run = gpu.deploy(version=NEXT)
+    with gpu.lab.using("operations/engine.py", _WRONG_FOR=5):
+        run = gpu.deploy(version=NEXT)
     gpu.host.run(f"kill -CONT {pid}")
     assert run.status == 1
     assert run.of("gpu")[-1].startswith("claude-glm does not answer: ")

@@ -180,8 +180,9 @@ def test_a_kill_of_the_pull_itself(lab: Lab, hub: Hub, laptop: Host, fleet: Path
 
 def test_a_network_that_is_away_for_a_while(lab: Lab, hub: Hub, laptop: Host, fleet: Path) -> None:
     slow = Slow(lab, hub, laptop, other(4))
-    running = lab.start(fleet)
-    wait_until(lambda: slow.there > 1_000_000)
+    with lab.using("transport.py", DEAD_AFTER=8):
+        running = lab.start(fleet)
+        wait_until(lambda: slow.there > 1_000_000)
     laptop.cut()
     run = running.wait()
     assert run.of("laptop") == ["the connection was lost; the next run takes it from there"]
