@@ -23,7 +23,7 @@ from ..running import wait_until
 from ..serving import llama, tiny_gguf
 from ..unit.desk import machine, told
 from .scenarios import MANAGED
-from .servers import ALIGNED, TOKEN, free_port
+from .servers import ALIGNED, TOKEN
 from .session import Session, prepared, stub
 
 KEY = "sk-ant-api03-abcdefghijklmnop"
@@ -90,7 +90,7 @@ class Home:
 @contextmanager
 def home(folder: Path, enter: tuple[str, ...], **endpoint: Any) -> Iterator[Home]:
     client = conftest.installed_client("2.1.330")
-    route = Route(ALIGNED, Endpoint("localhost", free_port(), TOKEN, **endpoint))
+    route = Route(ALIGNED, Endpoint("localhost", conftest.a_free_port(), TOKEN, **endpoint))
     yield Home(prepared(folder, client, route, enter=enter))
 
 
@@ -185,7 +185,7 @@ def test_a_dead_server(tmp_path: Path, enter: tuple[str, ...]) -> None:
 
 def test_a_proxy_before_the_loopback(tmp_path: Path, enter: tuple[str, ...]) -> None:
     with home(tmp_path, enter) as desk, stub(desk.session):
-        shell = {**desk.by_hand, "HTTPS_PROXY": f"http://127.0.0.1:{free_port()}"}
+        shell = {**desk.by_hand, "HTTPS_PROXY": f"http://127.0.0.1:{conftest.a_free_port()}"}
         assert "proxy" in desk.says(**shell)
         assert not desk.session.requests()
         assert "proxy-to-loopback" in desk.finds(**shell)
