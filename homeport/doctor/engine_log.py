@@ -23,10 +23,10 @@ _LLAMA_CPP_STEPS = (
 
 _VLLM_STEPS = (
     ("Starting to load model", "loading weights"),
-    ("torch.compile", "compiling"),
+    ("for vLLM's torch.compile", "compiling"),
     ("Capturing CUDA graphs", "capturing CUDA graphs"),
     ("Capturing cudagraphs", "capturing CUDA graphs"),
-    ("GPU KV cache size", "warming up"),
+    ("KV cache size: ", "warming up"),
     ("Application startup complete", "ready"),
 )
 
@@ -58,7 +58,7 @@ _LLAMA_CPP_CAUSES = (
 
 _VLLM_CAUSES = (
     (
-        r"invalid (tool call|reasoning) parser|(?:tool|reasoning) parser.{0,40}not found",
+        r"(?i)invalid (?:tool call|reasoning) parser|(?:tool|reasoning) parser.{0,40}not found",
         "the name of a parser is wrong: set tool_call_parser and reasoning_parser in `serving`",
     ),
     (

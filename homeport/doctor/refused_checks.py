@@ -148,7 +148,7 @@ def _taken(seen: Seen) -> Iterator[Values]:
 def _loading(seen: Seen) -> Iterator[Values]:
     if verdict(seen) != LOADING:
         return
-    said = [engine_log.loading(seen.service.engine, line) for line in seen.lines]
+    said = [engine_log.loading(seen.service.engine, line) for line in seen.of_this_start]
     steps = [one for one in said if one and one != "ready"]
     since = seen.tree[0].age if seen.tree else None
     yield {

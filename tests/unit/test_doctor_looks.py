@@ -248,6 +248,9 @@ def test_what_a_server_counts(engine: str, text: str, expected: Load) -> None:
 
 def test_a_log_says_how_far_loading_is() -> None:
     assert engine_log.loading("vllm", "INFO Starting to load model /w...") == "loading weights"
+    off = "WARNING Enforce eager set, disabling torch.compile and CUDAGraphs."
+    assert engine_log.loading("vllm", off) is None
+    assert engine_log.loading("vllm", "INFO CPU KV cache size: 4,096 tokens") == "warming up"
     assert engine_log.loading("sglang", "Capture cuda graph begin") == "capturing CUDA graphs"
     assert engine_log.loading("llama_cpp", "srv init: initializing ...") is None
 
