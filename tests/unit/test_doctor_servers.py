@@ -229,6 +229,11 @@ CASES: dict[str, tuple[Seen, str, str]] = {
                 state=State("failed", failure="start-limit-hit", limited=True)),
         "server-crashed", "sudo systemctl reset-failed homeport.claude-glm; sudo systemctl restart",
     ),
+    "given up by supervisord": (
+        replace(failed(LAPTOP, "abort trap"), manager="supervisord",
+                state=State("failed", failure="exit status 1", limited=True)),
+        "server-crashed", "kill $(cat /home/anna/.config/",
+    ),
     "crashes again and again": (
         without_answer(LAPTOP, State("running", 4711), REFUSED,
                        "error: invalid argument: --no-mmap", STARTED_AGAIN, STARTED_AGAIN),
