@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from .engine_log import without_secrets
+
 #: Seconds that an answer may take, and one of the model's where all of it is looked at.
 TIMEOUT, LONG_TIMEOUT = 5, 120
 
@@ -46,7 +48,7 @@ class Reply:
             said = str(found["message"] if isinstance(found, dict) else found)
         except (ValueError, KeyError, TypeError):
             said = self.text
-        said = " ".join(said.split())
+        said = without_secrets(" ".join(said.split()))
         if len(said) > 300:  # of a template's error the end says what it is
             said = "%s … %s" % (said[:140], said[-150:])
         return "%d: %s" % (self.status, said) if self.status else said

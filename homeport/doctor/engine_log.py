@@ -12,6 +12,12 @@ from typing import Optional
 
 from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM
 
+#: What a log must not give away: "api_key='...'", "--token=...".
+_SECRET = re.compile(
+    r"(?i)((?:key|token|secret|password|authorization)\b['\"]?\s*[=:]\s*)(?:bearer )?[^\s,&)]+"
+    r"|\bsk-[\w-]{8,}"
+)
+
 #: What a line of a log says of an error, without what stands before it.
 _RAISED = re.compile(r"\b([A-Za-z_.]*(Error|Exception)(: |\()|error: |Killed process ).*")
 
@@ -23,10 +29,10 @@ _LLAMA_CPP_STEPS = (
 
 _VLLM_STEPS = (
     ("Starting to load model", "loading weights"),
-    ("torch.compile", "compiling"),
+    ("for vLLM's torch.compile", "compiling"),
     ("Capturing CUDA graphs", "capturing CUDA graphs"),
     ("Capturing cudagraphs", "capturing CUDA graphs"),
-    ("GPU KV cache size", "warming up"),
+    ("KV cache size: ", "warming up"),
     ("Application startup complete", "ready"),
 )
 
@@ -58,7 +64,7 @@ _LLAMA_CPP_CAUSES = (
 
 _VLLM_CAUSES = (
     (
-        r"invalid (tool call|reasoning) parser|(?:tool|reasoning) parser.{0,40}not found",
+        r"(?i)invalid (?:tool call|reasoning) parser|(?:tool|reasoning) parser.{0,40}not found",
         "the name of a parser is wrong: set tool_call_parser and reasoning_parser in `serving`",
     ),
     (
@@ -162,7 +168,11 @@ def meaningful(lines: Iterable[str], count: int) -> list[str]:
     whole = [line for line in lines if line.strip()]
     # What was raised, once: each process that hears of it says it again, with a prefix of its own.
     raised = [found[0] for line in whole if (found := _RAISED.search(line))]
-    return (list(dict.fromkeys(raised)) or whole)[-count:]
+    return [without_secrets(line) for line in (list(dict.fromkeys(raised)) or whole)[-count:]]
+
+
+def without_secrets(text: str) -> str:
+    return _SECRET.sub(lambda found: "%s…" % (found[1] or ""), text)
 
 
 def _first_cause(lines: Iterable[str], causes: Iterable[tuple[str, str]]) -> Optional[str]:

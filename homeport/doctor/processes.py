@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from ..remote.explain import hidden
 from .managers import TIMEOUT
 
 
@@ -74,7 +75,7 @@ class Processes:
         """Whose it is, in words."""
         process = self.get(listener.pid)
         if process:
-            return "%s (process %d)" % (shortened(process.command), process.pid)
+            return "%s (process %d)" % (shortened(hidden(process.command)), process.pid)
         return "a process of %s" % _user(listener.user)
 
 

@@ -26,7 +26,7 @@ from .verdicts import (
     killed,
     verdict,
 )
-from .wanted import LAUNCHD, SYSTEM, SYSTEMD
+from .wanted import LAUNCHD, SUPERVISORD, SYSTEM, SYSTEMD
 
 #: The lines of a log that a finding shows.
 _SHOWN = 3
@@ -126,8 +126,10 @@ def _without_numbers(text: str) -> str:
 
 
 def _again(seen: Seen) -> str:
-    """How it is started; systemd, once it gave up, has to be told to forget."""
+    """How it is started; a manager that gave up has to be told to forget, or goes on waiting."""
     state = known(seen.state)
+    if state.limited and seen.manager == SUPERVISORD:
+        return "kill $(cat %s.pid); %s" % (seen.service.definition, seen.service.start)
     if state.limited and seen.manager in (SYSTEM, SYSTEMD):
         return "%s reset-failed %s; %s" % (_systemctl(seen), seen.service.name, seen.service.start)
     return seen.service.start
@@ -148,7 +150,7 @@ def _taken(seen: Seen) -> Iterator[Values]:
 def _loading(seen: Seen) -> Iterator[Values]:
     if verdict(seen) != LOADING:
         return
-    said = [engine_log.loading(seen.service.engine, line) for line in seen.lines]
+    said = [engine_log.loading(seen.service.engine, line) for line in seen.of_this_start]
     steps = [one for one in said if one and one != "ready"]
     since = seen.tree[0].age if seen.tree else None
     yield {

@@ -69,6 +69,14 @@ class Seen:
         return [] if isinstance(self.log, Unknown) else [one.text for one in self.log if one.own]
 
     @property
+    def of_this_start(self) -> list[str]:
+        """The same since its process was started, where its log has times."""
+        if isinstance(self.log, Unknown) or not self.tree:
+            return self.lines
+        since = self.now - self.tree[0].age - 1
+        return [one.text for one in self.log if one.own and (one.at is None or one.at >= since)]
+
+    @property
     def restarts(self) -> int:
         log = () if isinstance(self.log, Unknown) else self.log
         return managers.restarts(log, self.now, LATELY)

@@ -57,7 +57,7 @@ def test_a_healthy_server(gpu: Gpu) -> None:
     (said,) = [one for one in report["healthy"] if one.startswith(ALIAS)]
     assert said.startswith(f"{ALIAS} answers at http://gpu:8000 in ")
     facts = report["facts"][ALIAS]
-    assert (facts["engine"], facts["context"]) == ("vllm 0.32.0+cpu", str(CONTEXT))
+    assert (facts["engine"], facts["context"]) == ("vllm 0.32.0", str(CONTEXT))
     assert len(facts["weights"]) == 12
 
 
@@ -101,7 +101,8 @@ def test_started_with_other_options(gpu: Gpu) -> None:
     gpu.host.run(f"systemctl daemon-reload; systemctl restart {UNIT}")
 
     finding = gpu.found()["server-loading"]
-    assert f"{ALIAS} is still loading: starting, for 0:00:" in finding["symptom"]
+    assert f"{ALIAS} is still loading: " in finding["symptom"]
+    assert ", for 0:00:" in finding["symptom"]
     steps = set()
 
     def is_up() -> bool:
@@ -110,7 +111,7 @@ def test_started_with_other_options(gpu: Gpu) -> None:
         return not loading
 
     wait_until(is_up, 240)
-    assert steps & {"loading weights", "warming up"}, steps
+    assert any(step.startswith(("loading weights", "warming up")) for step in steps), steps
     found = gpu.found()
     assert set(found) == {
         "tools-not-chosen",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -142,6 +145,47 @@ def test_what_supervisord_says() -> None:
     assert managers.restarts(lines, lines[0].at + 60, 600) == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="supervisord is for Linux")
+def test_a_supervisord_is_found_by_its_process(tmp_path: Path) -> None:
+    conf, log = tmp_path / "x.conf", tmp_path / "x.log"
+    service = replace(LLAMA, definition=str(conf), log=str(log))
+    assert managers.state(service, "supervisord") == State("missing")
+    conf.touch()
+    assert managers.state(service, "supervisord") == State("stopped")
+    daemon = subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait", str(conf)], stdout=-1)
+    assert daemon.stdout
+    daemon.stdout.readline()
+    Path(f"{conf}.pid").write_text(f"{daemon.pid}\n")
+    running = managers.state(service, "supervisord")
+    assert isinstance(running, State)
+    assert (running.phase, bool(running.pid)) == ("running", True)
+    os.kill(running.pid or 0, signal.SIGTERM)
+    daemon.communicate()
+    assert managers.state(service, "supervisord") == State("stopped")
+    log.write_text("the last words\n")
+    lines = managers.log(service, "supervisord")
+    assert lines == (Line("the last words"),)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="supervisord is for Linux")
+def test_a_supervisord_that_gave_up(tmp_path: Path) -> None:
+    """Its child is gone, and its log says so."""
+    conf = tmp_path / "x.conf"
+    conf.touch()
+    daemon = subprocess.Popen(["sh", "-c", "echo; read wait", str(conf)], stdin=-1, stdout=-1)
+    assert daemon.stdout
+    daemon.stdout.readline()
+    Path(f"{conf}.pid").write_text(str(daemon.pid))
+    (tmp_path / "x.log.supervisord").write_text(
+        "2026-11-20 10:00:01,456 INFO exited: homeport.x (exit status 1; not expected)\n"
+        "2026-11-20 10:00:02,000 INFO gave up: homeport.x entered FATAL state\n"
+    )
+    service = replace(LLAMA, definition=str(conf), log=str(tmp_path / "x.log"))
+    found = managers.state(service, "supervisord")
+    daemon.communicate()
+    assert found == State("failed", failure="exit status 1", limited=True)
+
+
 # Processes
 
 
@@ -187,6 +231,27 @@ def test_a_tree_of_processes_owns_its_sockets() -> None:
     assert there.owns(Listener("0.0.0.0", 8000, 7, None), tree)  # its process is not to be seen
     assert not there.owns(Listener("0.0.0.0", 8000, 1000, 8), tree)
     assert there.who(Listener("0.0.0.0", 8000, 1000, 8)) == "other (process 8)"
+
+
+def test_no_secret_is_shown() -> None:
+    words = (
+        "sglang",
+        "--api-key",
+        "geheim-1",
+        "--token=geheim-2",
+        "http://u:geheim-3@h",
+        "sk-geheim-4",
+    )
+    there = Processes((Process(8, 1, words, 9, 1000),), ())
+    lines = [
+        "ServerArgs(api_key='geheim-1', x=1)",
+        "Authorization: Bearer geheim-2",
+        "sk-ant-geheim-4",
+    ]
+    shown = there.who(Listener("0.0.0.0", 8000, 1000, 8)) + str(engine_log.meaningful(lines, 3))
+    assert "geheim-" not in shown
+    kept = "KeyError: 'invalid tool call parser: glm74', request (9000 tokens) exceeds"
+    assert engine_log.without_secrets(kept) == kept
 
 
 def test_options_of_a_command_line() -> None:
@@ -248,6 +313,9 @@ def test_what_a_server_counts(engine: str, text: str, expected: Load) -> None:
 
 def test_a_log_says_how_far_loading_is() -> None:
     assert engine_log.loading("vllm", "INFO Starting to load model /w...") == "loading weights"
+    off = "WARNING Enforce eager set, disabling torch.compile and CUDAGraphs."
+    assert engine_log.loading("vllm", off) is None
+    assert engine_log.loading("vllm", "INFO CPU KV cache size: 4,096 tokens") == "warming up"
     assert engine_log.loading("sglang", "Capture cuda graph begin") == "capturing CUDA graphs"
     assert engine_log.loading("llama_cpp", "srv init: initializing ...") is None
 

@@ -229,6 +229,11 @@ CASES: dict[str, tuple[Seen, str, str]] = {
                 state=State("failed", failure="start-limit-hit", limited=True)),
         "server-crashed", "sudo systemctl reset-failed homeport.claude-glm; sudo systemctl restart",
     ),
+    "given up by supervisord": (
+        replace(failed(LAPTOP, "abort trap"), manager="supervisord",
+                state=State("failed", failure="exit status 1", limited=True)),
+        "server-crashed", "kill $(cat /home/anna/.config/",
+    ),
     "crashes again and again": (
         without_answer(LAPTOP, State("running", 4711), REFUSED,
                        "error: invalid argument: --no-mmap", STARTED_AGAIN, STARTED_AGAIN),
@@ -479,6 +484,19 @@ def test_who_has_the_port_is_not_guessed(state: State | Unknown) -> None:
     report = found(unseen)
     assert "port-taken" not in [one.check for one in report.findings]
     assert "port-taken" in [name for one in report.unchecked for name in one.checks]
+
+
+def test_how_far_it_is_is_of_this_start() -> None:
+    log = (
+        Line("INFO Using cache directory: /x for vLLM's torch.compile", NOW - 90),
+        Line("INFO Starting to load model /w...", NOW - 5),
+    )
+    seen = replace(without_answer(GPU, State("running", 4711), REFUSED), log=log[:1])
+    seen = replace(seen, tree=(replace(seen.tree[0], age=10),))
+    said = [one.symptom for one in found(seen).findings]
+    assert said == ["claude-glm is still loading: starting, for 0:00:10"]
+    said = [one.symptom for one in found(replace(seen, log=log)).findings]
+    assert said == ["claude-glm is still loading: loading weights, for 0:00:10"]
 
 
 def test_a_host_that_only_helps_is_not_asked() -> None:

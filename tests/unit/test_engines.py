@@ -110,6 +110,10 @@ def test_how_a_token_is_told() -> None:
             "KeyError: 'invalid tool call parser: glm74 (chose from { ... })'",
             "the name of a parser",
         ),
+        (
+            "KeyError: \"Reasoning parser 'qwen33' not found. Available parsers: glm45, qwen3\"",
+            "the name of a parser",
+        ),
         ("OSError: [Errno 98] Address already in use", "something else listens on its port"),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "the GPUs ran out of"),
         (
