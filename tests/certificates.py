@@ -19,7 +19,9 @@ def authority(
     which are hosts and addresses; that certificate and its key are in `folder`/served.pem. It is
     `valid` from the one day to the other, counted from now."""
     signer, key = _key(), _key()
-    ca = _certificate("Test CA", signer, None, signer, ca=True).sign(signer, hashes.SHA256())
+    ca = _certificate("Test CA", signer, None, signer, (-30, 365), ca=True).sign(
+        signer, hashes.SHA256()
+    )
     served = _certificate(names[0], key, names, signer, valid).sign(signer, hashes.SHA256())
     pem = serialization.Encoding.PEM
     private = key.private_bytes(

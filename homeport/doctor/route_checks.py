@@ -61,7 +61,7 @@ def tier_not_served(seen: Reached) -> Iterator[Values]:
 def similar(name: str, served: Mapping[str, Model]) -> str:
     """The served name that `name` is most likely to mean; "" for none."""
     bare = {_letters(one): one for one in served}
-    close = get_close_matches(_letters(name), bare, 1, 0.8)
+    close = get_close_matches(_letters(name), bare, 1, 0.85)
     return bare[close[0]] if close else ""
 
 

@@ -16,15 +16,15 @@ from ..remote import explain
 #: In a home, in the order in which a later one changes what an earlier one said.
 FILES = (
     *(".profile", ".bash_profile", ".bashrc"),
-    *(".zshenv", ".zprofile", ".zshrc"),
+    *(".zshenv", ".zprofile", ".zshrc", ".zlogin"),
     ".config/fish/config.fish",
 )
 
 #: The start of a command that exports what follows.
 _EXPORT = re.compile(
-    r"(?:^|[;&|{]|\b(?:then|do|else)\s)\s*(?:export|(?:declare|typeset)\s+-g?xg?)\s+(?=[A-Za-z_])"
+    r"(?:^|[;&|{)]|\b(?:then|do|else)\s)\s*(?:export|(?:declare|typeset)\s+-g?xg?)\s+(?=[A-Za-z_])"
 )
-_UNSET = re.compile(r"(?:^|[;&|{]|\b(?:then|do|else)\s)\s*unset\s+(?:-v\s+)?((?:\w+[ \t]*)+)")
+_UNSET = re.compile(r"(?:^|[;&|{)]|\b(?:then|do|else)\s)\s*unset\s+(?:-v\s+)?((?:\w+[ \t]*)+)")
 _ASSIGNED = re.compile(r"""([A-Za-z_]\w*)(?:=('[^']*'|"[^"]*"|[^\s;&|#]*))?[ \t]*""")
 _FUNCTION = re.compile(r"\s*(?:function\s+[\w-]+|[\w-]+\s*\(\s*\))")
 _FISH = re.compile(r"\s*set\s+((?:-\S+\s+)+)([A-Za-z_]\w*)(?:\s+('[^']*'|\"[^\"]*\"|[^\s;#]+))?")

@@ -145,6 +145,7 @@ STARTS: dict[str, tuple[str, str | None]] = {
     "home/anna/.profile": (f'[ -n "$X" ] && export X=1 ANTHROPIC_API_KEY="{KEY}"; true\n', KEY),
     "home/anna/.bash_profile": (f"ANTHROPIC_API_KEY={KEY}\nexport ANTHROPIC_API_KEY\n", KEY),
     "home/anna/.zshrc": (f"typeset -gx ANTHROPIC_API_KEY={KEY} # mine\n", KEY),
+    "home/anna/.zlogin": (f"case $- in *i*) export ANTHROPIC_API_KEY={KEY} ;; esac\n", KEY),
     "home/anna/.zshenv": (f"if true; then export ANTHROPIC_API_KEY={KEY}; fi\n", KEY),
     "home/anna/.zprofile": ("export ANTHROPIC_API_KEY=$(pass show key)\n", None),
     "home/anna/.config/fish/config.fish": (f"set -gx ANTHROPIC_API_KEY {KEY}\n", KEY),
