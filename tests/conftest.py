@@ -43,6 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how a run ended where CI asks for that: make says 2 of everything."""
+    noted = os.environ.get("HOMEPORT_TEST_STATUS")
+    if noted and not hasattr(session.config, "workerinput"):
+        Path(noted).write_text(str(int(exitstatus)))
+
+
 def missing(reason: str) -> NoReturn:
     """Skip the test for `reason`, or fail it in CI."""
     if IN_CI:
