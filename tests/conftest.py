@@ -35,6 +35,8 @@ _LONGEST = (
     "test_faults.py",
     "test_matrix_vllm.py",
     "test_matrix.py",
+    "test_try.py",
+    "test_parsers.py",
 )
 
 
