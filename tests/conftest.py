@@ -35,12 +35,21 @@ _LONGEST = (
     "test_faults.py",
     "test_matrix_vllm.py",
     "test_matrix.py",
+    "test_try.py",
+    "test_parsers.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how a run ended where CI asks for that: make says 2 of everything."""
+    noted = os.environ.get("HOMEPORT_TEST_STATUS")
+    if noted and not hasattr(session.config, "workerinput"):
+        Path(noted).write_text(str(int(exitstatus)))
 
 
 def missing(reason: str) -> NoReturn:

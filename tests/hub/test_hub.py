@@ -83,7 +83,7 @@ def client(hub: Hub, tmp_path: Path) -> Client:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            timeout=100,
+            timeout=400,
         )
         return done.stdout.strip()
 

@@ -182,7 +182,7 @@ class Host:
              "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
              "runuser", "-l", user, "-c", script],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=120,
+            timeout=400,
         )  # fmt: skip
         if check and done.returncode:
             raise RuntimeError(

@@ -183,7 +183,7 @@ class Lab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=400,
         )
         return done.stdout.strip()
 

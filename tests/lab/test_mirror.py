@@ -212,7 +212,7 @@ def test_the_stock_client_downloads_from_it(fleet: Fleet, tmp_path: Path) -> Non
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=400,
         )
         assert done.returncode == 0, done.stdout
         assert (folder / GGUF).read_bytes() == gguf()

@@ -76,7 +76,7 @@ def pin(lab: Lab, *options: str, **environment: str) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     return Run(done.returncode, done.stdout, 0)
 

@@ -11,7 +11,7 @@ from homeport import ROOT
 
 def test_the_quick_benchmark(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.pull", "--quick", "--folder", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     assert "0.20 GB in 24 files, 1 rounds" in done.stdout

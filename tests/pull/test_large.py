@@ -54,7 +54,7 @@ def test_a_file_of_more_than_4_gib(hub: Hub, roomy: Puller) -> None:
     hub.fault("large.gguf", Reset(2**32 + 12_345), host="cdn")
     pinned = pins(hub, commit)
     desired = roomy.desired(hub, commit, pinned)
-    done = roomy.start("pull", desired, before=TELL_MEMORY).wait(300)
+    done = roomy.start("pull", desired, before=TELL_MEMORY).wait(900)
     assert (done.status, done.words) == (0, "")
     path = roomy.current / "large.gguf"
     with path.open("rb") as file:
