@@ -14,7 +14,7 @@ from typing import Any, Optional
 from .engine_log import without_secrets
 
 #: Seconds that an answer may take, and one of the model's where all of it is looked at.
-TIMEOUT, LONG_TIMEOUT = 5, 120
+TIMEOUT, ANSWER_TIMEOUT, LONG_TIMEOUT = 5, 10, 120
 
 #: What becomes of a request, as `Reply.state` has it.
 ANSWERS, REFUSED, SILENT, LOADING, TOKEN, FAILS = (
@@ -89,7 +89,9 @@ class Server:
             return Reply(FAILS, "it does not speak HTTP (%s)" % type(error).__name__)
         return Reply(ANSWERS, text, 200, time.monotonic() - started)
 
-    def message(self, model: str, messages: Any, timeout: float = TIMEOUT, **more: Any) -> Reply:
+    def message(
+        self, model: str, messages: Any, timeout: float = ANSWER_TIMEOUT, **more: Any
+    ) -> Reply:
         """Ask the model for one token; `more` may have a session."""
         body = {"model": model, "max_tokens": 1, "messages": messages}
         return self.ask("/v1/messages", body, timeout, **more)

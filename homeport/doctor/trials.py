@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional, Union
 
 from ..remote import probe
-from .asking import ANSWERS, LONG_TIMEOUT, SILENT, TIMEOUT, Reply, Server, user
+from .asking import ANSWER_TIMEOUT, ANSWERS, LONG_TIMEOUT, SILENT, Reply, Server, user
 from .metrics import Load
 from .table import Unknown
 from .wanted import LLAMA_CPP, Service
@@ -46,7 +46,7 @@ def made(
     service: Service, server: Server, model: str, loaded: Callable[[], Optional[Load]], deep: bool
 ) -> Trials:
     """Ask `server`, as `model`; `loaded` looks at what it counts."""
-    timeout = LONG_TIMEOUT if deep else TIMEOUT
+    timeout = LONG_TIMEOUT if deep else ANSWER_TIMEOUT
     beginning = _beginning(service)
     before = loaded()
     first = server.message(model, [user(beginning + "One?")], timeout)
@@ -104,7 +104,7 @@ def _hits(
     """By the answer's own count; some leave it out where nothing was found, or do not tell it
     unless an option says so. Then by what the server counts, a moment later."""
     if reply.state != ANSWERS:
-        return Unknown(_why(reply, TIMEOUT))
+        return Unknown(_why(reply, ANSWER_TIMEOUT))
     told, reused = _reused(reply)
     if reused:
         return reused
