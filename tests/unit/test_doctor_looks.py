@@ -458,7 +458,7 @@ def test_a_session_that_goes_to_several_replicas() -> None:
 
 
 def test_a_server_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "TIMEOUT", 0.1)
+    monkeypatch.setattr(trials, "ANSWER_TIMEOUT", 0.1)
     got = asked(Stand(slow=0.5))
     assert got.tries
     assert isinstance(got.tries.took, Unknown)
