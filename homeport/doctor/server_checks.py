@@ -132,14 +132,14 @@ def _parser(option: str, wanted: Callable[[Service], object]) -> Callable[[Seen]
 def _no_template(seen: Seen) -> Iterator[Values]:
     if seen.service.engine != LLAMA_CPP or not seen.service.tools or not seen.is_up:
         return
-    build, options = servers.build_of(seen), seen.options
+    build, options = seen.build, seen.options
     if "--no-jinja" in options or ("--jinja" not in options and build and build < _JINJA):
         yield {}
 
 
 def _old_build(seen: Seen) -> Iterator[Values]:
-    build = servers.build_of(seen) if seen.service.engine == LLAMA_CPP and seen.is_up else None
-    if build and build < seen.service.build:
+    build = seen.build
+    if seen.is_up and build and build < seen.service.build:
         yield {"build": "b%d" % build, "needed": "b%d" % seen.service.build}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional, Union
 
-from . import answers, managers, processes
+from . import answers, managers, processes, trials
 from .answers import Answers
 from .asking import Reply
 from .managers import Log, State
@@ -27,7 +27,8 @@ class Seen:
     """A service, and what became of it. `reply` is what it says to the first question, None where
     it answers nobody; `answers` is there where it does. `tree` is its process and those below it,
     `others` who else listens on its port, in words, `listens` where it itself listens; `memory` the
-    machine's, in bytes."""
+    machine's, in bytes; `build` that of a llama.cpp that runs, and `addresses` what the host of its
+    URL resolves to, where there are replicas."""
 
     service: Service
     manager: str
@@ -39,6 +40,8 @@ class Seen:
     listens: tuple[Listener, ...] = ()
     others: tuple[str, ...] = ()
     memory: int = 0
+    build: Optional[int] = None
+    addresses: tuple[str, ...] = ()
     now: float = field(default_factory=time.time)
 
     @property
@@ -116,9 +119,12 @@ def _with_processes(seen: Seen, there: Processes) -> Seen:
     own = [one for one in there.listeners if there.owns(one, tree)]
     port = seen.service.port
     others = [one for one in there.listeners if one.port == port and one not in own]
+    url = seen.service.url
     return replace(
         seen,
         log=log,
+        build=_build(seen, tree),
+        addresses=tuple(trials.addresses(url)) if seen.service.replicas > 1 else (),
         tree=tuple(tree),
         listens=tuple(own),
         others=tuple(dict.fromkeys(there.who(one) for one in others)),
@@ -155,18 +161,19 @@ def version_of(seen: Seen) -> str:
     not say."""
     engine, said = seen.service.engine, seen.answers.version if seen.answers else ""
     if engine == LLAMA_CPP:
-        build = build_of(seen)
-        return "llama.cpp b%d" % build if build else ""
+        return "llama.cpp b%d" % seen.build if seen.build else ""
     return "%s %s" % (engine, said) if said else ""
 
 
-def build_of(seen: Seen) -> Optional[int]:
-    """The build of a llama.cpp that runs: the wheel does not say it, its package does."""
+def _build(seen: Seen, tree: list[Process]) -> Optional[int]:
+    """The wheel does not say it, its package does."""
+    if seen.service.engine != LLAMA_CPP:
+        return None
     said = seen.answers.version if seen.answers else ""
     found = re.match(r"b?([1-9]\d*)", said)
     if found:
         return int(found[1])
-    program = seen.tree[0].words[0] if seen.tree and seen.tree[0].words else ""
+    program = tree[0].words[0] if tree and tree[0].words else ""
     for package in Path(program).parent.parent.glob("lib/python3*/site-packages/xllamacpp-*"):
         found = re.search(r"\.(\d+)\.dist-info$", package.name)
         if found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import trials
 from .metrics import Load
 from .servers import Seen
 from .table import SLOW, Check, Unknown, Values, known
@@ -71,10 +70,8 @@ def _cache_missed(seen: Seen) -> Iterator[Values]:
 
 
 def _several_addresses(seen: Seen) -> Iterator[Values]:
-    if seen.service.replicas > 1:
-        found = trials.addresses(seen.service.url)
-        if len(found) > 1:
-            yield {"detail": ", ".join(found), "url": seen.service.url}
+    if len(seen.addresses) > 1:
+        yield {"detail": ", ".join(seen.addresses), "url": seen.service.url}
 
 
 def _scattered(seen: Seen) -> Iterator[Values]:

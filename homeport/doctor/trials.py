@@ -161,10 +161,11 @@ def _tool(service: Service, server: Server, model: str) -> Union[str, Unknown]:
 
 
 def addresses(url: str) -> list[str]:
-    """What the host of `url` resolves to, each once."""
+    """What the host of `url` resolves to, in IPv4 or else in IPv6, as one host may have both."""
     parts = urllib.parse.urlsplit(url)
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    return sorted({str(one[4][0]) for one in found})
+    kinds = [one for one in found if one[0] == socket.AF_INET] or found
+    return sorted({str(one[4][0]) for one in kinds})

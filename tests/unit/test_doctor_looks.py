@@ -16,12 +16,22 @@ from typing import Any
 
 import pytest
 
-from homeport.doctor import answers, asking, engine_log, managers, metrics, processes, trials
+from homeport.doctor import (
+    answers,
+    asking,
+    engine_log,
+    managers,
+    metrics,
+    processes,
+    servers,
+    trials,
+)
 from homeport.doctor.answers import Answers
 from homeport.doctor.asking import Reply
 from homeport.doctor.managers import Line, State
 from homeport.doctor.metrics import Load
 from homeport.doctor.processes import Listener, Process, Processes
+from homeport.doctor.servers import Seen
 from homeport.doctor.table import Unknown
 from homeport.doctor.wanted import Service
 
@@ -252,6 +262,16 @@ def test_no_secret_is_shown() -> None:
     assert "geheim-" not in shown
     kept = "KeyError: 'invalid tool call parser: glm74', request (9000 tokens) exceeds"
     assert engine_log.without_secrets(kept) == kept
+
+
+def test_the_build_of_a_llama_cpp(tmp_path: Path) -> None:
+    package = tmp_path / "lib/python3.11/site-packages/xllamacpp-2026.10.11549.dist-info"
+    package.mkdir(parents=True)
+    tree = [Process(8, 1, (str(tmp_path / "bin/python"), "serve_llama.py"), 9, 1000)]
+    for said, build in (("b8123-0a1b2c3d", 8123), ("b0-unknown", 11549)):
+        seen = Seen(LLAMA, "systemd", State("running"), (), None, Answers((), version=said))
+        assert servers._build(seen, tree) == build
+    assert servers._build(seen, []) is None
 
 
 def test_options_of_a_command_line() -> None:

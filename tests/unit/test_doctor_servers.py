@@ -99,7 +99,7 @@ def healthy(service: Service, words: tuple[str, ...], **more: Any) -> Seen:
     )
 
 
-LAPTOP = healthy(LLAMA, LLAMA_WORDS, version="b11549-0a1b2c3d")
+LAPTOP = replace(healthy(LLAMA, LLAMA_WORDS), build=11549)
 GPU = replace(healthy(GLM, GLM_WORDS, version="0.32.0"), manager="systemd (system)")
 SWITCH = replace(
     healthy(ROUTER, ("haproxy", "-db")), answers=Answers(("claude-glm", "claude-fable5"))
@@ -328,7 +328,7 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         "prefix-cache-missed", "no option has it off",
     ),
     "replicas behind one name": (
-        wanted(GPU, replicas=2, url="http://two-replicas:8000"), "replicas-by-name", "10.0.0.2",
+        replace(GPU, addresses=("10.0.0.1", "10.0.0.2")), "replicas-by-name", "10.0.0.2",
     ),
     "replicas without affinity": (
         trial(wanted(GPU, replicas=2), scattered=True), "replicas-scattered",
@@ -362,11 +362,11 @@ CASES: dict[str, tuple[Seen, str, str]] = {
         argv(GPU, "--reasoning-parser", "qwen3"), "reasoning-parser", "--reasoning-parser qwen3",
     ),
     "no template": (
-        served(argv(LAPTOP, without=("--jinja",)), "claude-fable5", version="b7000-0a1b2c3d"),
+        replace(argv(LAPTOP, without=("--jinja",)), build=7000),
         "template-off", "without --jinja",
     ),
     "old llama.cpp": (
-        served(LAPTOP, "claude-fable5", version="b8123-0a1b2c3d"), "build-old",
+        replace(LAPTOP, build=8123), "build-old",
         "runs on llama.cpp b8123, and its model needs b9000",
     ),
     "an error at every question": (
@@ -394,13 +394,6 @@ TOGETHER = {
     "cache-full": {"requests-wait"},
     "requests-preempted": {"requests-wait", "cache-full"},
 }
-
-
-@pytest.fixture(autouse=True)
-def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The only name that resolves is that of two replicas."""
-    several = {"http://two-replicas:8000": ["10.0.0.1", "10.0.0.2"]}
-    monkeypatch.setattr(trials, "addresses", lambda url: several.get(url, ["10.0.0.1"]))
 
 
 @pytest.mark.parametrize("case", CASES)
