@@ -231,7 +231,7 @@ def test_another_name_context_and_address(laptop: Laptop) -> None:
     with laptop.unit_with(*changes, up=False):
         wait_until(lambda: "name-similar" in laptop.found())
         found = laptop.found()
-    assert list(found) == ["name-similar", "context-smaller", "open-to-network"]
+    assert {"name-similar", "context-smaller", "open-to-network"} <= set(found)
     said = found["name-similar"]["symptom"]
     assert "character 11 is U+0049 LATIN CAPITAL LETTER I, and not U+006C LATIN SMALL" in said
     assert "holds 4,096 tokens" in found["context-smaller"]["symptom"]
