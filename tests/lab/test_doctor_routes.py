@@ -233,6 +233,22 @@ def test_tls_that_is_not_what_the_route_says(fleet: Fleet) -> None:
 # The answer
 
 
+def test_a_server_that_hangs(fleet: Fleet) -> None:
+    fleet.glm.run("systemctl kill --signal=STOP glm-8000")
+    found = fleet.glm_alone()
+    fleet.glm.run("systemctl kill --signal=CONT glm-8000")
+    assert found == ["no-answer"]
+
+
+def test_a_port_of_something_else(fleet: Fleet) -> None:
+    state = fleet.desk.file(f"{FOLDER}/state/doctor.json")
+    told = state.read_text()
+    state.write_text(told.replace("glm:8000", "glm:22").replace("glm:8443", "glm:22"))
+    found = fleet.finds()
+    state.write_text(told)
+    assert {"no-http", "tls-other"} <= set(found)
+
+
 @pytest.mark.parametrize(
     ("says", "check"),
     [
@@ -259,6 +275,9 @@ def test_answers(fleet: Fleet, says: dict[str, Any], check: str) -> None:
         ({"CLAUDE_CODE_EFFORT_LEVEL": ""}, "effort-unset"),
         ({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "64000"}, "output-too-large"),
         ({"API_TIMEOUT_MS": ""}, "impatient"),
+        ({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "4096"}, "thinking"),
+        ({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "32768"}, "model-too-small"),
+        ({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "8192", "CLAUDE_CODE_SIMPLE": "1"}, "overflow"),
         ({"ANTHROPIC_BASE_URL": "http://glm:8001"}, "route-elsewhere"),
     ],
 )
@@ -271,6 +290,24 @@ def test_settings_of_a_route(fleet: Fleet, variables: dict[str, str], check: str
     found = fleet.glm_alone()
     file.write_text(as_deployed)
     assert found == [check]
+
+
+def test_a_route_without_its_rules(fleet: Fleet) -> None:
+    files = [f"{FOLDER}/routes/claude-glm.json", "/home/anna/.claude/settings.json"]
+    as_deployed = [fleet.desk.file(file).read_text() for file in files]
+    for file, text in zip(files, as_deployed, strict=True):
+        fleet.desk.file(file).write_text(text.replace("WebSearch", "Other"))
+    found = fleet.glm_alone()
+    for file, text in zip(files, as_deployed, strict=True):
+        fleet.desk.file(file).write_text(text)
+    assert found == ["web-search"]
+
+
+def test_the_trusted_certificates_are_gone(fleet: Fleet) -> None:
+    file = fleet.desk.file(f"{FOLDER}/routes/claude-tls.pem")
+    moved = file.rename(file.with_suffix(".away"))
+    assert "ca-unread" in fleet.tls_alone()
+    moved.rename(file)
 
 
 def test_settings_that_are_gone(fleet: Fleet) -> None:
@@ -345,6 +382,30 @@ def test_stuck_elsewhere(fleet: Fleet, path: str, content: Any, shell: str, chec
     if content:
         fleet.desk.file(path).unlink()
     assert check in found
+
+
+#: A session that somebody has put together by hand, and all that is wrong with it.
+BY_HAND = {
+    "ANTHROPIC_BASE_URL=http://glm:8000 ANTHROPIC_AUTH_TOKEN=t ANTHROPIC_API_KEY=dummy "
+    "ANTHROPIC_MODEL=qwen ANTHROPIC_CUSTOM_HEADERS=X-Api-Key:x ANTHROPIC_SMALL_FAST_MODEL=x "
+    "CLAUDE_CODE_MAX_CONTEXTS_TOKENS=1": (
+        *("key-beside-token", "model-elsewhere", "header-secret", "small-fast-model", "typo"),
+        *("tiers-elsewhere", "context-unset"),
+    ),
+    "ANTHROPIC_BASE_URL=http://glm:8000 ANTHROPIC_MODEL=claude-glm[1m] "
+    "CLAUDE_CODE_MAX_CONTEXT_TOKENS=1000 CLAUDE_CODE_AUTO_COMPACT_WINDOW=1000000": (
+        *("login-astray", "context-1m", "context-other", "compaction-window"),
+    ),
+    "ANTHROPIC_BASE_URL=glm:8000": ("no-url",),
+    "ANTHROPIC_BASE_URL=http://else:1/v1": ("url-path", "no-route"),
+    "CLAUDE_CODE_USE_BEDROCK=1 HOMEPORT_ROUTE=claude-old": ("other-provider", "unknown-route"),
+    "ANTHROPIC_CUSTOM_HEADERS=X-Api-Key:x": ("header-to-anthropic",),
+}
+
+
+@pytest.mark.parametrize("shell", BY_HAND)
+def test_a_session_by_hand(fleet: Fleet, shell: str) -> None:
+    assert set(BY_HAND[shell]) - set(fleet.finds(shell)) == set()
 
 
 def test_all_is_well_again(fleet: Fleet) -> None:
