@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from .doctor.limits import OLDEST_CLIENT
 from .merge import merge
 from .model import Route
 from .router import HEADER, LARGE_MODEL, Router
@@ -16,11 +17,6 @@ from .router import HEADER, LARGE_MODEL, Router
 #: The `env` block of any settings file beats the shell, and `--settings FILE` beats the others;
 #: so a route's variables stand in its settings file as well as in its script.
 _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
-
-#: The oldest Claude Code that serves: CLAUDE_CODE_MAX_CONTEXT_TOKENS is honoured for names that
-#: start with "claude-" since 2.1.324, and CLAUDE_STREAM_IDLE_TIMEOUT_MS before the answer's headers
-#: since 2.1.328 (docs/clients.md).
-OLDEST_CLIENT = (2, 1, 328)
 
 #: Its package at npm.
 PACKAGE = "@anthropic-ai/claude-code"

@@ -11,17 +11,16 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from .doctor.limits import FIRST_REQUEST, FIRST_REQUEST_SIMPLE, WORK_CONTEXT
+from .doctor.limits import (
+    COMPACTION_MARGIN,
+    FIRST_REQUEST,
+    FIRST_REQUEST_SIMPLE,
+    LARGEST_OUTPUT,
+    WORK_CONTEXT,
+)
 from .errors import SettingsError
 from .recipe import LaptopRecipe, Recipe
 from .weights import Weights
-
-#: Tokens the client keeps free before it compacts a conversation (measured, 2.1.330).
-COMPACTION_MARGIN = 13_000
-
-#: Tokens. Above this the client starts to compact only when prompt + output pass the window
-#: (measured, 2.1.330: the threshold is window - min(output, 20,000) - 13,000).
-LARGEST_OUTPUT = 20_000
 
 #: What `/effort` of Claude Code takes (2.1.330).
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

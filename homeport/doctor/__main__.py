@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .areas import AREAS
+from .areas import areas
 from .table import Context, examine
 from .wanted import Wanted
 from .words import lines
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], state: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         print("homeport-doctor: %s cannot be read (%s). Run the deploy again" % (state, error))
         return 1
-    report = examine(AREAS, Context(wanted, os.environ, Path.cwd(), asked.deep))
+    report = examine(areas(wanted), Context(wanted, os.environ, Path.cwd(), asked.deep))
     if asked.json:
         print(json.dumps(report.document(), indent=2))
     else:
@@ -51,4 +51,4 @@ def answer(question: Mapping[str, Any]) -> None:
         deep=question["deep"],
         asked_at=question["asked_at"],
     )
-    print(json.dumps(examine(AREAS, context).document()))
+    print(json.dumps(examine(areas(context.wanted), context).document()))

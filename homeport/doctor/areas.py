@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Optional
 
-from . import (
-    client,
-    drift,
-    gpu_checks,
-    machine_checks,
-    routes,
-    server_checks,
-    sessions,
-    weights,
-)
 from .table import Area, Check
+from .wanted import Wanted
 
-AREAS: tuple[Area[Any], ...] = (
-    sessions.AREA,
-    server_checks.AREA,
-    routes.AREA,
-    gpu_checks.AREA,
-    weights.AREA,
-    client.AREA,
-    machine_checks.AREA,
-    drift.AREA,
-)
+
+def areas(wanted: Optional[Wanted] = None) -> Iterator[Area[Any]]:
+    """Those that have something to look at on a machine that should be `wanted`; else all.
+
+    To import one takes longer than to look, so the others are not even imported.
+    """
+    if wanted is None or wanted.routes:
+        from . import sessions
+
+        yield sessions.AREA
+    if wanted is None or wanted.services:
+        from . import server_checks
+
+        yield server_checks.AREA
+    if wanted is None or wanted.routes:
+        from . import routes
+
+        yield routes.AREA
+    if wanted is None or any(one.gpus for one in wanted.services):
+        from . import gpu_checks
+
+        yield gpu_checks.AREA
+    if wanted is None or any(one.weights for one in wanted.services):
+        from . import weights
+
+        yield weights.AREA
+    if wanted is None or wanted.client:
+        from . import client
+
+        yield client.AREA
+    from . import drift, machine_checks
+
+    yield from (machine_checks.AREA, drift.AREA)
 
 
 def checks() -> list[Check[Any]]:
-    return [check for area in AREAS for check in area.checks]
+    return [check for area in areas() for check in area.checks]

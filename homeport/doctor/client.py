@@ -11,12 +11,10 @@ from shlex import quote
 from typing import Optional
 
 from .commands import Said, run, under
+from .limits import OLDEST_CLIENT
 from .table import CONTEXT, MACHINE, Area, Check, Context, Subject, Unknown, Values
 
 Version = tuple[int, ...]
-
-#: The oldest that takes notice of how many tokens a server holds (homeport/claude_code.py).
-OLDEST: Version = (2, 1, 328)
 
 #: Where Claude Code may be beside the PATH, the first of them first (homeport/facts/host.py).
 _IN_HOME = (".local/bin", ".npm-global/bin", ".volta/bin", ".bun/bin", ".claude/local")
@@ -139,13 +137,13 @@ def _hidden(seen: Client) -> Iterator[Values]:
 
 def _too_old(seen: Client) -> Iterator[Values]:
     one = seen.typed
-    if one and one.version and one.version < OLDEST and not _is_hidden(seen):
+    if one and one.version and one.version < OLDEST_CLIENT and not _is_hidden(seen):
         yield _of(one)
 
 
 def _older(seen: Client) -> Iterator[Values]:
     one = seen.typed
-    if one and one.version and OLDEST <= one.version < seen.wanted and not _is_hidden(seen):
+    if one and one.version and OLDEST_CLIENT <= one.version < seen.wanted and not _is_hidden(seen):
         yield _of(one)
 
 

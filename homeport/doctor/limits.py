@@ -1,4 +1,4 @@
-"""Tokens that the client needs, as measured with Claude Code 2.1.330. Pure."""
+"""What the client needs, in tokens, and how old it may be (measured, 2.1.330). Pure."""
 
 from __future__ import annotations
 
@@ -9,3 +9,15 @@ WORK_CONTEXT = 65_536
 #: Its first request: a full interactive one, and one with CLAUDE_CODE_SIMPLE=1.
 FIRST_REQUEST = 13_239
 FIRST_REQUEST_SIMPLE = 1_370
+
+#: What it keeps free before it compacts a conversation.
+COMPACTION_MARGIN = 13_000
+
+#: The most tokens of one answer: above this it starts to compact only when prompt + output pass the
+#: window (the threshold is window - min(output, 20,000) - 13,000).
+LARGEST_OUTPUT = 20_000
+
+#: The oldest Claude Code that serves: CLAUDE_CODE_MAX_CONTEXT_TOKENS is honoured for names that
+#: start with "claude-" since 2.1.324, and CLAUDE_STREAM_IDLE_TIMEOUT_MS before the answer's headers
+#: since 2.1.328 (docs/clients.md).
+OLDEST_CLIENT = (2, 1, 328)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator
 
 from ..remote import explain
+from .limits import (
+    COMPACTION_MARGIN,
+    FIRST_REQUEST,
+    FIRST_REQUEST_SIMPLE,
+    LARGEST_OUTPUT,
+    WORK_CONTEXT,
+)
+from .names import closest, difference
 from .reach_checks import DEPLOY
-from .reached import Model, Reached
+from .reached import Reached
 from .table import CONTEXT, NAMES, SLOW, TOOLS, CannotTell, Check, Values, known
 from .wanted import LLAMA_CPP, SGLANG
-
-#: Tokens, as in homeport/model.py, which says where they are from.
-WORK_CONTEXT = 65_536
-FIRST_REQUEST, FIRST_REQUEST_SIMPLE = 13_239, 1_370
-COMPACTION_MARGIN = 13_000
-LARGEST_OUTPUT = 20_000
 
 #: Tokens of an answer below which the highest efforts leave little beside the thinking: in
 #: Anthropic's example of extended thinking 10,000 of 16,000 are for that.
@@ -31,13 +31,17 @@ PATIENCE = ("API_TIMEOUT_MS", "CLAUDE_STREAM_IDLE_TIMEOUT_MS")
 
 def alias_unknown(seen: Reached) -> Iterator[Values]:
     served = known(seen.models)
-    if seen.alias not in served and not similar(seen.alias, served):
+    if seen.route.served:
+        return  # the servers' checks say it
+    if seen.alias not in served and not closest(seen.alias, served):
         yield {"asked": seen.alias, "served": ", ".join(served) or "nothing"}
 
 
 def alias_similar(seen: Reached) -> Iterator[Values]:
     served = known(seen.models)
-    other = "" if seen.alias in served else similar(seen.alias, served)
+    if seen.route.served:
+        return
+    other = "" if seen.alias in served else closest(seen.alias, served)
     if other:
         yield {"asked": seen.alias, "served": other, "detail": difference(seen.alias, other)}
 
@@ -53,44 +57,9 @@ def tier_not_served(seen: Reached) -> Iterator[Values]:
     for name in explain.MODELS[1:]:
         asked = explain.bare(seen.get(name))
         if asked and asked not in (*served, seen.alias, "inherit"):
-            other = similar(asked, served)
+            other = closest(asked, served)
             more = {"detail": difference(asked, other)} if other else {}
             yield {"name": name, "asked": asked, "served": ", ".join(served), **more}
-
-
-def similar(name: str, served: Mapping[str, Model]) -> str:
-    """The served name that `name` is most likely to mean; "" for none."""
-    bare = {_letters(one): one for one in served}
-    close = get_close_matches(_letters(name), bare, 1, 0.85)
-    return bare[close[0]] if close else ""
-
-
-def _letters(name: str) -> str:
-    """A name without what the eye overlooks: case, blanks, kinds of dash, what has no width."""
-    found = []
-    for letter in unicodedata.normalize("NFKC", name).casefold():
-        kind = unicodedata.category(letter)
-        found.append("-" if kind == "Pd" else "" if kind in ("Zs", "Cf", "Cc") else letter)
-    return "".join(found)
-
-
-def difference(asked: str, served: str) -> str:
-    """Where two names differ first, and by which characters."""
-    place = 0
-    while asked[place : place + 1] == served[place : place + 1] != "":
-        place += 1
-    return "character %d is %s here, and %s there" % (
-        place + 1,
-        _called(asked[place : place + 1]),
-        _called(served[place : place + 1]),
-    )
-
-
-def _called(letter: str) -> str:
-    if not letter:
-        return "none"
-    shown = '"%s", ' % letter if letter.isascii() and letter.isprintable() else ""
-    return "%sU+%04X %s" % (shown, ord(letter), unicodedata.name(letter, ""))
 
 
 # How it works

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
-from difflib import SequenceMatcher
 from typing import Callable
 
 from . import refused_checks, servers, slow_checks
 from .limits import FIRST_REQUEST, FIRST_REQUEST_SIMPLE, WORK_CONTEXT
+from .names import closest, difference
 from .servers import Seen
 from .slow_checks import tried
 from .table import CONTEXT, NAMES, TOOLS, WEIGHTS, Area, Check, Values, known
@@ -16,9 +15,6 @@ from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM, Service
 
 #: The build since which llama.cpp takes a model's own chat template without being told (PR 17524).
 _JINJA = 7170
-
-#: How alike two names are that are meant to be one.
-_ALIKE = 0.8
 
 _DEPLOY = "run the deploy again, it starts the server as it should be"
 
@@ -32,8 +28,8 @@ def _other_name(seen: Seen) -> Iterator[Values]:
     for name in missing_names(seen):
         close = closest(name, seen.answers.names)
         if close:
-            where, cause = difference(name, close)
-            yield {"served": repr(close), "wanted": name, "where": where, "cause": cause}
+            where = difference(name, close)
+            yield {"served": repr(close), "wanted": name, "where": where}
 
 
 def _no_such_name(seen: Seen) -> Iterator[Values]:
@@ -49,37 +45,6 @@ def missing_names(seen: Seen) -> list[str]:
     service, served = seen.service, seen.answers.names if seen.answers else ()
     own = () if service.engine == ROUTER else (service.alias,)
     return [name for name in (*own, *service.names) if name not in served]
-
-
-def closest(name: str, served: tuple[str, ...]) -> str:
-    """The one that is meant to be `name`, "" where none is like it."""
-    best = max(served, key=lambda one: likeness(name, one), default="")
-    return best if best and likeness(name, best) >= _ALIKE else ""
-
-
-def likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, one.casefold(), other.casefold(), autojunk=False).ratio()
-
-
-def difference(wanted: str, served: str) -> tuple[str, str]:
-    """Where two names part, with both characters, and what that is a case of."""
-    pairs = zip(wanted + "\0" * len(served), served + "\0" * len(wanted))  # noqa: B905 - Python 3.9
-    place, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if len(set(pair)) > 1)
-    where = "character %d is %s, and not %s" % (place + 1, _named(theirs), _named(ours))
-    if wanted.casefold() == served.casefold():
-        return where, "it was started with another name: upper and lower case differ"
-    if "".join(wanted.split()) == "".join(served.split()):
-        return where, "it was started with another name: a blank too many or too few"
-    if not served.isascii():
-        return where, "it was started with another name: one with a character that looks alike"
-    return where, "it was started with another name"
-
-
-def _named(character: str) -> str:
-    if character == "\0":
-        return "none"
-    name = unicodedata.name(character, "without a name")
-    return "U+%04X %s" % (ord(character), name)
 
 
 # Context

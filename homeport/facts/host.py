@@ -28,6 +28,23 @@ CLIENT_PATH = (
 #: The oldest Python that the engine's wheel takes (its Requires-Python).
 OLDEST_PYTHON = (3, 10)
 
+# What a Python says of itself, in one start of it: its version, and what it can do.
+_LOOKS = """
+import sys
+from importlib.util import find_spec
+def works(test):
+    try:
+        return "yes" if test() else "no"
+    except Exception:
+        return "no"
+def openmp():
+    import ctypes
+    return sys.platform == "darwin" or ctypes.CDLL("libgomp.so.1")
+print("%d.%d.%d" % sys.version_info[:3])
+print("venv=" + works(lambda: find_spec("ensurepip") and find_spec("venv")))
+print("openmp=" + works(openmp))
+"""
+
 _MACHINE = f"""
 : homeport: machine
 PATH="$PATH:{EXTRA_PATH}"
@@ -47,16 +64,12 @@ linger=$(loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null)
 if [ "$linger" = yes ]; then echo lingering=on
 elif [ "$(id -u)" = 0 ] || busctl --system list 2>/dev/null | grep -q org.freedesktop.PolicyKit1
 then echo lingering=off; else echo lingering=denied; fi
+looks='{_LOOKS}'
 for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
   path=$(command -v "$python") || continue
-  version=$("$path" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) \\
-    || continue
-  echo "python=$path $version"
-  "$path" -c 'import ensurepip, venv' 2>/dev/null && echo venv=yes || echo venv=no
-  if [ "$(uname -s)" = Darwin ] \\
-    || "$path" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null
-  then echo openmp=yes; else echo openmp=no; fi
-  case $version in 3.[0-9].*) ;; *) break ;; esac
+  found=$("$path" -c "$looks" 2>/dev/null) || continue
+  echo "python=$path $found"
+  case $found in 3.[0-9].*) ;; *) break ;; esac
 done
 case $directory in "~/"*) directory=$HOME/${{directory#??}} ;; esac
 own=$directory

@@ -125,7 +125,7 @@ def test_a_model_that_is_not_served(tmp_path: Path, enter: tuple[str, ...]) -> N
         desk.change(ANTHROPIC_MODEL="claude\N{NON-BREAKING HYPHEN}fable5")
         assert "There's an issue with the selected model" in desk.on_the_route()
         found = desk.finds()["alias-similar"]
-        assert found["detail"].startswith("character 7 is U+2011 NON-BREAKING HYPHEN here, and ")
+        assert found["detail"].startswith("character 7 is U+2011 NON-BREAKING HYPHEN where it is ")
 
 
 def test_a_base_url_with_v1(tmp_path: Path, enter: tuple[str, ...]) -> None:

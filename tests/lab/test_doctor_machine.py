@@ -44,7 +44,8 @@ _ASK = f"""
 import json, sys
 sys.path.insert(0, {f"{DIRECTORY}/lib/doctor.pyz"!r})
 import homeport.doctor.__main__ as doctor
-doctor.AREAS = [area for area in doctor.AREAS if area.name in {AREAS}]
+every = doctor.areas
+doctor.areas = lambda wanted: [area for area in every(wanted) if area.name in {AREAS}]
 doctor.answer(json.load(sys.stdin))
 """
 

@@ -233,7 +233,7 @@ def test_another_name_context_and_address(laptop: Laptop) -> None:
         found = laptop.found()
     assert {"name-similar", "context-smaller", "open-to-network"} <= set(found)
     said = found["name-similar"]["symptom"]
-    assert "character 11 is U+0049 LATIN CAPITAL LETTER I, and not U+006C LATIN SMALL" in said
+    assert '"I", U+0049 LATIN CAPITAL LETTER I where it is served' in said
     assert "holds 4,096 tokens" in found["context-smaller"]["symptom"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from homeport import claude_code
 from homeport.doctor import wanted
-from homeport.doctor.areas import AREAS
+from homeport.doctor.areas import areas
 from homeport.doctor.table import Area, Context, Report, examine
 from homeport.layout import Layout
 from homeport.model import Route
@@ -70,8 +70,8 @@ class Desk:
 
     def report(self, name: str, shell: Mapping[str, str] | None = None) -> Report:
         """What the area of that name says."""
-        areas: list[Area[Any]] = [area for area in AREAS if area.name == name]
-        report = examine(areas, self.context(shell))
+        own: list[Area[Any]] = [area for area in areas() if area.name == name]
+        report = examine(own, self.context(shell))
         assert "Error" not in " ".join(one.why for one in report.unchecked), report.unchecked
         return report
 

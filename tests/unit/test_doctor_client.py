@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from homeport import claude_code
-from homeport.doctor import client
 from homeport.doctor.client import AREA
 
 from .doctoring import WANTED, Machine, names
@@ -25,10 +23,6 @@ def machine(tmp_path: Path) -> Machine:
 
 def install(machine: Machine, path: str, version: str) -> None:
     machine.program(path, f'[ "$1" = --version ] && echo "{version} (Claude Code)"')
-
-
-def test_the_oldest_is_the_one_that_a_deploy_takes() -> None:
-    assert claude_code.OLDEST_CLIENT == client.OLDEST
 
 
 def test_where_homeport_leaves_it_alone(machine: Machine) -> None:

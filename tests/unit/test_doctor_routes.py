@@ -22,8 +22,8 @@ import pytest
 from homeport import model as models
 from homeport.catalog import MODELS
 from homeport.doctor import reach, reach_checks, route_checks, routes
+from homeport.doctor.names import closest, difference
 from homeport.doctor.reached import Model, Problem, Reached
-from homeport.doctor.route_checks import difference, similar
 from homeport.doctor.table import CannotTell, Report, Subject, Unknown, findings_of
 from homeport.doctor.wanted import Route as Told
 from homeport.model import Endpoint, Route, Token
@@ -484,15 +484,27 @@ def test_settings_that_cannot_be_used(place: Place, text: str | None) -> None:
 @pytest.mark.parametrize(
     ("served", "where"),
     [
-        ("claude\N{NON-BREAKING HYPHEN}glm",
-         'character 7 is "-", U+002D HYPHEN-MINUS here, and U+2011 NON-BREAKING HYPHEN there'),
-        ("Claude-glm", 'character 1 is "c", U+0063 LATIN SMALL LETTER C here, and "C", U+0043 '
-         "LATIN CAPITAL LETTER C there"),
-        ("claude-glm ", 'character 11 is none here, and " ", U+0020 SPACE there'),
-        ("claude-g1m", 'character 9 is "l", U+006C LATIN SMALL LETTER L here, and "1", U+0031 '
-         "DIGIT ONE there"),
+        (
+            "claude\N{NON-BREAKING HYPHEN}glm",
+            'character 7 is "-", U+002D HYPHEN-MINUS where it is asked for, and U+2011 '
+            "NON-BREAKING HYPHEN where it is served",
+        ),
+        (
+            "Claude-glm",
+            'character 1 is "c", U+0063 LATIN SMALL LETTER C where it is asked for, and "C", '
+            "U+0043 LATIN CAPITAL LETTER C where it is served",
+        ),
+        (
+            "claude-glm ",
+            'character 11 is none where it is asked for, and " ", U+0020 SPACE where it is served',
+        ),
+        (
+            "claude-g1m",
+            'character 9 is "l", U+006C LATIN SMALL LETTER L where it is asked for, and "1", '
+            "U+0031 DIGIT ONE where it is served",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_is_almost_the_same(place: Place, served: str, where: str) -> None:
     place.said.serves = ("other", served)
     place.route()
@@ -509,10 +521,11 @@ def test_a_name_that_is_not_served(place: Place) -> None:
 
 def test_similar_names() -> None:
     served = {"claude-glm": Model(), "claude-fable5": Model()}
-    assert similar("claude-fable\u200b5", served) == "claude-fable5"
-    assert similar("opus", served) == ""
+    assert closest("claude-fable\u200b5", served) == "claude-fable5"
+    assert closest("opus", served) == ""
     assert difference("a", "ab") == (
-        'character 2 is none here, and "b", U+0062 LATIN SMALL LETTER B there'
+        'character 2 is none where it is asked for, and "b", U+0062 LATIN SMALL LETTER B where it '
+        "is served"
     )
 
 
