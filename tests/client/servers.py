@@ -93,7 +93,7 @@ def vllm_on_cpu(folder: Path) -> Iterator[Route]:
         yield route
     finally:
         server.terminate()
-        server.wait(60)
+        server.wait(180)
 
 
 @contextmanager

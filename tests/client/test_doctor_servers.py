@@ -52,7 +52,7 @@ def served(folder: Path, port: int, template: str) -> Iterator[tuple[Session, An
         look = [*enter, sys.executable, "-c", _LOOK, json.dumps(asdict(service))]
 
         def looked() -> Any:
-            done = subprocess.run(look, cwd=ROOT, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(look, cwd=ROOT, capture_output=True, text=True, timeout=400)
             return json.loads(done.stdout)
 
         process = subprocess.Popen(
@@ -63,7 +63,7 @@ def served(folder: Path, port: int, template: str) -> Iterator[tuple[Session, An
         )
         try:
             ready = [*enter, "curl", "--silent", "--fail", f"{route.endpoint.url}/health"]
-            wait_until(lambda: subprocess.run(ready, stdout=subprocess.DEVNULL).returncode == 0, 60)
+            wait_until(lambda: subprocess.run(ready, stdout=subprocess.DEVNULL).returncode == 0)
             yield prepared(folder, conftest.installed_client(), route, enter=enter), looked
         finally:
             process.terminate()

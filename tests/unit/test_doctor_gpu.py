@@ -101,7 +101,7 @@ def test_an_nvidia_smi_that_hangs(host: Host, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("homeport.doctor.commands.PATIENCE", 0.2)
     started = time.monotonic()
     report = host.examined()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "it would hang for a minute"
     assert names(report) == ["nvidia-smi-fails"]
     assert "says nothing for" in report.findings[0].detail
 
