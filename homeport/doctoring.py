@@ -86,7 +86,6 @@ def wanted(target: Target, values: Mapping[str, Any]) -> Wanted:
         services=tuple(_services(target)),
         routes=tuple(_route(route, target) for route in settings.uses),
         client=claude_code.dotted(own.claude_code) if own and own.claude_code else None,
-        settings=own.claude_settings if own else {},
     )
 
 

@@ -22,7 +22,7 @@ from .doctor import fleet
 from .doctor.table import Report
 from .facts.file import connector_arguments
 from .facts.host import words
-from .preflight import host_data
+from .preflight import host_data, interrupted
 from .target import Target
 
 #: What each host, by its name, was found to be in this run.
@@ -49,12 +49,15 @@ def install(state: State) -> None:
         """Print what was found; 0 where all is well."""
         ended.append(True)
         hosts = [host for host in state.inventory if state.is_host_in_limit(host)]
+        reached = state.activated_hosts
         found = {
-            host.name: _reports.get(host.name) or fleet.not_seen(_said(host)) for host in hosts
+            host.name: _reports.get(host.name) or fleet.not_seen(_said(host), host in reached)
+            for host in hosts
         }
         whole = fleet.whole(found)
         as_json = json.dumps(whole.document(), indent=2)
-        print(as_json if "--json" in sys.argv else "\n".join(fleet.lines(whole)))
+        words = "\n".join(fleet.lines(whole, _inventory()))
+        print(as_json if "--json" in sys.argv else words)
         return 0 if whole.is_healthy else 1
 
     def handle_and_end(*arguments: Any, **keywords: Any) -> None:
@@ -63,7 +66,12 @@ def install(state: State) -> None:
 
     pyinfra_cli.cli._handle_commands = handle_and_end
     # Where no host was reached, pyinfra does not come so far.
-    atexit.register(lambda: None if ended or not state.initialised else end())
+    atexit.register(lambda: None if ended or interrupted or not state.initialised else end())
+
+
+def _inventory() -> str:
+    """The inventory, as it was typed."""
+    return next(word for word in sys.argv[1:] if word.endswith(".py") or word.startswith("@"))
 
 
 def _said(host: Host) -> str:
@@ -82,6 +90,9 @@ def examine(host: Host, target: Target, deep: bool) -> None:
         _, output = host.run_shell_command(
             command, print_output=False, print_input=False, **arguments
         )
+    except TimeoutError:
+        report.say(host, f"it took more than {arguments['_timeout']} s: something hangs there")
+        return
     except (OSError, SSHException) as error:
         report.say(host, f"the connection was lost: {error}")
         return

@@ -127,6 +127,13 @@ def holds(document: Json, target: Addition) -> bool:
     return _same(found, target.value)
 
 
+def lacks(document: Json, target: Addition) -> bool:
+    """Whether `target` is gone from `document`, and nothing else stands there either."""
+    if target.kind == "item":
+        return not holds(document, target)
+    return _find(document, target.path) is _MISSING
+
+
 def _put(document: Json, target: Addition, record: tuple[Addition, ...]) -> bool:
     """Add `target`; False where something of the owner's is in its place."""
     if target.kind == "item":

@@ -76,10 +76,15 @@ def install(state: State) -> None:
     state.init = check_and_init  # type: ignore[method-assign]
 
 
+#: Whether the run was, by Ctrl-C.
+interrupted: list[bool] = []
+
+
 def interrupt(state: State, run: Any) -> None:
     """End `run` at Ctrl-C, at once and with a shell's status for that; pyinfra itself waits for
     the operation that is at work, and ends with success."""
-    print("Exiting upon user request!")
+    print("Exiting upon user request!", file=sys.stderr)
+    interrupted.append(True)
     gevent.kill(run, SystemExit(130))
     if state.initialised:
         state.pool.kill(block=False)
@@ -105,6 +110,8 @@ def check_files() -> None:
 def check_terminal() -> None:
     """Exit where pyinfra would ask before it starts, and nobody is there to answer."""
     runs = _scripts() & _CHANGE
+    if runs and DOCTOR in _scripts():
+        stop([f"{DOCTOR} looks at hosts as they are. Run it by itself, after {', '.join(runs)}"])
     asked = not _NO_QUESTION & set(sys.argv) and not os.environ.get("PYINFRA_YES")
     if runs and asked and not sys.stdin.isatty():
         stop(["There is no terminal to ask before hosts are changed. Add -y, or --dry to look."])

@@ -26,6 +26,9 @@ from .settings import HostSettings
 NEEDED_SPACE = 2_000_000
 
 
+#: Seconds that a first look may take: on a host where a disk hangs it would last for ever.
+_PATIENCE = 60
+
 _NOT_SEEN = "this host could not be looked at, its lines above say why. Nothing was changed"
 
 
@@ -54,7 +57,7 @@ def current() -> Target | None:
     settings = group_data.of(host_data(host))
     machine: Machine | None = None
     try:
-        machine = host.get_fact(MachineFact, directory=settings.directory)
+        machine = host.get_fact(MachineFact, directory=settings.directory, _timeout=_PATIENCE)
     except EOFError:  # pyinfra asked for a password, and nobody was there
         print(file=sys.stderr)  # after its question
         _fail(["sudo asks for a password here. Type it at a terminal, or set _sudo_password"])

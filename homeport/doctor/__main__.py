@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,22 @@ def main(arguments: Sequence[str], state: Path) -> int:
     parser.add_argument("--json", action="store_true", help="the same, for programs")
     parser.add_argument("--deep", action="store_true", help="read and hash all weights again")
     asked = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         wanted = Wanted.of(json.loads(state.read_text("utf-8"))["wanted"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print("homeport-doctor: %s cannot be read (%s). Run the deploy again" % (state, error))
+    except PermissionError:
+        own = shlex.quote(str(state.parent.parent / "bin" / "homeport-doctor"))
+        print("homeport-doctor: this is root's to ask here. Type: sudo %s" % own, file=sys.stderr)
         return 1
-    report = examine(areas(wanted), Context(wanted, os.environ, Path.cwd(), asked.deep))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = "homeport-doctor: %s cannot be read (%s). Run the deploy again"
+        print(said % (state, error), file=sys.stderr)
+        return 1
+    try:
+        directory = Path.cwd()
+    except FileNotFoundError:  # somebody removed it
+        directory = Path(wanted.home)
+    report = examine(areas(wanted), Context(wanted, os.environ, directory, asked.deep))
     if asked.json:
         print(json.dumps(report.document(), indent=2))
     else:

@@ -82,7 +82,8 @@ def _lost(wanted: Wanted) -> Union[tuple[str, ...], Unknown]:
     except (OSError, ValueError) as error:
         return Unknown("%s cannot be read: %s" % (path, error))
     added = [merge.Addition.from_json(one) for one in noted["additions"]]
-    lost = [".".join(one.path) for one in added if not merge.holds(document, one)]
+    # Where the owner has a value of their own now, that is theirs.
+    lost = [".".join(one.path) for one in added if merge.lacks(document, one)]
     return tuple(dict.fromkeys(lost))
 
 
@@ -144,7 +145,7 @@ def touched(drift: Drift) -> Iterator[Values]:
     for names, what in (
         (drift.missing, "gone"),
         (drift.changed, "changed"),
-        (drift.modes, "open to others than a deploy leaves it"),
+        (drift.modes, "of another mode"),
         (drift.unreadable, "not to be read"),
     ):
         if names:
@@ -208,7 +209,9 @@ CHECKS: tuple[Check[Drift], ...] = (
 
 def facts(drift: Drift) -> Mapping[str, str]:
     noted = drift.noted
-    return {"homeport": noted.homeport} if isinstance(noted, Wanted) else {}
+    if not isinstance(noted, Wanted):
+        return {}
+    return {"homeport": noted.homeport, "oldest client": noted.client or ""}
 
 
 AREA = Area("drift", look, CHECKS, facts=facts)

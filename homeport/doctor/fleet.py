@@ -15,18 +15,35 @@ from .words import lines as lines_of
 _UNREACHED = ("refused", "port-silent", "host-silent", "no-answer")
 _BETWEEN = "its server answers on %s itself: a firewall, or another address, is in between"
 
-#: How many hosts are named in a line.
+#: How many hosts are named in a line, and of how many each has one of its own.
 _NAMED = 20
+_EACH = 5
+
+#: What a host's own program says for the inventory and for its own name, which only we know.
+_INVENTORY, _LIMIT = "inventory/prod.py", "--limit HOST"
 
 
 @dataclass(frozen=True)
 class Group:
-    """What is wrong with the same cause on `hosts`; `details` are those that have something of
-    their own to say."""
+    """What has the same cause on several hosts: each host's own finding, by its name."""
 
-    finding: Finding
-    hosts: tuple[str, ...]
-    details: Mapping[str, str]
+    found: Mapping[str, Finding]
+
+    @property
+    def first(self) -> Finding:
+        return next(iter(self.found.values()))
+
+    def same(self, part: str) -> bool:
+        """Whether all hosts have the same to say there."""
+        return len({getattr(one, part) for one in self.found.values()}) == 1
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        one = self.first
+        return {
+            **{"check": one.check, "warning": one.warning, "about": one.about, "cause": one.cause},
+            "hosts": {name: asdict(each) for name, each in self.found.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -43,39 +60,31 @@ class Whole:
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
         hosts = {name: report.document() for name, report in self.hosts.items()}
-        groups = [asdict(group) for group in self.groups]
+        groups = [group.document() for group in self.groups]
         return {"is_healthy": self.is_healthy, "groups": groups, "hosts": hosts}
 
 
-def not_seen(why: str) -> Report:
-    """The report of a host that there is none of."""
-    (check,) = [check for check in CHECKS if check.name == "not-looked-at"]
+def not_seen(why: str, reached: bool) -> Report:
+    """The report of a host that there is none of: it was not `reached`, or the doctor failed."""
+    wanted = "not-looked-at" if reached else "not-reached"
+    (check,) = [check for check in CHECKS if check.name == wanted]
     return Report(tuple(findings_of(check, Subject("", why))), (), (), {}, 0)
 
 
 def whole(reports: Mapping[str, Report]) -> Whole:
     """All that the hosts have, and what only all of them together show."""
-    found: dict[tuple[str, str, str], list[tuple[str, Finding]]] = defaultdict(list)
+    found: dict[tuple[str, str, str], dict[str, Finding]] = defaultdict(dict)
     up = _up(reports)
     for name, report in reports.items():
         for one in report.findings:
             if one.check in _UNREACHED and up.get(one.about):
-                cause = _BETWEEN % ", ".join(up[one.about])
-                one = replace(one, cause=cause)
-            found[one.check, one.about, one.cause].append((name, one))
-    groups = [
-        Group(
-            finding=pairs[0][1],
-            hosts=tuple(dict.fromkeys(name for name, _ in pairs)),
-            details={name: one.detail for name, one in pairs if one.detail},
-        )
-        for pairs in found.values()
-    ]
-    for check in CHECKS:
-        if check.name != "not-looked-at":
-            for one in findings_of(check, Subject("", reports)):
-                groups.append(Group(one, tuple(one.detail.split(", ")), {}))
-    groups.sort(key=lambda group: (group.finding.warning, -len(group.hosts)))
+                one = replace(one, cause=_BETWEEN % ", ".join(up[one.about]))
+            found[one.check, one.about, one.cause].setdefault(name, one)
+    groups = [Group(each) for each in found.values()]
+    (skew,) = [check for check in CHECKS if check.name == "version-skew"]
+    for one in findings_of(skew, Subject("", reports)):
+        groups.append(Group({name: one for name in one.detail.split(", ")}))
+    groups.sort(key=lambda group: (group.first.warning, -len(group.found)))
     return Whole(reports, tuple(groups))
 
 
@@ -90,47 +99,64 @@ def _up(reports: Mapping[str, Report]) -> dict[str, list[str]]:
     return found
 
 
-def lines(whole: Whole) -> Iterator[str]:
-    """One line for each healthy host, then a few for each cause."""
+def lines(whole: Whole, inventory: str = _INVENTORY) -> Iterator[str]:
+    """One line for each healthy host, then a few for each cause; `inventory` is what was asked."""
     for name, report in whole.hosts.items():
         if report.is_healthy:
             yield from lines_of(report, name)
     for group in whole.groups:
-        one, hosts = group.finding, group.hosts
-        who = hosts[0] if len(hosts) == 1 else "%d hosts" % len(hosts)
-        about = "%s: " % one.about if one.about else ""
-        yield "%s: %s: %s%s" % ("warning" if one.warning else "error", who, about, one.symptom)
-        only = group.details.get(hosts[0], "") if len(hosts) == 1 else ""
-        yield "  cause: %s%s" % (one.cause, " (%s)" % only if only else "")
-        yield "  fix:   %s" % one.fix
-        if len(hosts) > 1:
-            yield "  hosts: %s" % _named(hosts)
+        for line in _of_group(group):
+            limits = " ".join("--limit %s" % name for name in list(group.found)[:_NAMED])
+            yield line.replace(_INVENTORY, inventory).replace(_LIMIT, limits)
     missed: dict[tuple[str, tuple[str, ...], str], list[str]] = defaultdict(list)
     for name, report in whole.hosts.items():
         for each in report.unchecked:
             missed[each.about, each.checks, each.why].append(name)
     for (about, checks, why), names in missed.items():
         of = " of %s" % about if about else ""
-        yield "not checked%s on %s: %s" % (of, _named(tuple(names)), ", ".join(checks))
+        yield "not checked%s on %s: %s" % (of, _named(names), ", ".join(checks))
         yield "  cause: %s" % why
 
 
-def _named(hosts: tuple[str, ...]) -> str:
+def _of_group(group: Group) -> Iterator[str]:
+    one, hosts = group.first, list(group.found)
+    who = hosts[0] if len(hosts) == 1 else "%d hosts" % len(hosts)
+    about = "%s: " % one.about if one.about else ""
+    what = one.symptom if group.same("symptom") else one.cause
+    yield "%s: %s: %s%s" % ("warning" if one.warning else "error", who, about, what)
+    alone = " (%s)" % one.detail if one.detail and len(hosts) == 1 else ""
+    yield "  cause: %s%s" % (one.cause, alone)
+    if group.same("fix"):
+        yield "  fix:   %s" % one.fix
+    if len(hosts) == 1:
+        return
+    yield "  hosts: %s" % _named(hosts)
+    own = [part for part in ("symptom", "detail", "fix") if not group.same(part)]
+    for name in hosts[:_EACH] if own else ():
+        said = [getattr(group.found[name], part) for part in own]
+        yield "  %s: %s" % (name, "; ".join(filter(None, said)))
+    if own and len(hosts) > _EACH:
+        yield "  and so on: --json has all of them"
+
+
+def _named(hosts: list[str]) -> str:
     rest = " and %d more" % (len(hosts) - _NAMED) if len(hosts) > _NAMED else ""
     return "%s%s" % (", ".join(hosts[:_NAMED]), rest)
 
 
 def why_not_seen(why: str) -> Iterator[Values]:
-    yield {"why": why}
+    yield {"detail": why}
 
 
-#: What a fleet compares, and what it calls it.
+#: What a fleet compares, and what it calls it. A laptop's llama.cpp is not among it: Homebrew, or
+#: its user, brings each to a version of its own, and which is too old each says itself.
 _COMPARED = {
     "homeport": "homeport",
     "engine": "the engine",
     "weights": "the revision of the weights",
     "client": "Claude Code",
 }
+_OF_LAPTOPS = "llama.cpp"
 
 
 def skewed(reports: Mapping[str, Report]) -> Iterator[Values]:
@@ -138,32 +164,42 @@ def skewed(reports: Mapping[str, Report]) -> Iterator[Values]:
     found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for host, report in reports.items():
         for about, facts in report.facts.items():
+            # One that is older than it should be says so itself, and a newer one is left alone.
+            kept = {"client"} if facts.get("oldest client") else set()
             for name, value in facts.items():
-                if name in _COMPARED:
+                if name not in _COMPARED or name in kept:
+                    continue
+                if value and not value.startswith(_OF_LAPTOPS):
                     found[about, name][value].append(host)
     for (about, name), hosts in found.items():
         if len(hosts) > 1:
             most = max(hosts, key=lambda value: len(hosts[value]))
             odd = [host for value, names in hosts.items() if value != most for host in names]
-            shown = ", ".join(
-                "%s on %s" % (value, _named(tuple(names))) for value, names in hosts.items()
-            )
+            shown = ", ".join("%s on %s" % (value, _named(names)) for value, names in hosts.items())
             yield {
                 "what": _COMPARED[name] + (" of %s" % about if about else ""),
                 "versions": shown,
-                "limits": " ".join("--limit %s" % host for host in odd[:_NAMED]),
                 "detail": ", ".join(odd),
             }
 
 
 CHECKS: tuple[Check[Any], ...] = (
     Check(
-        "not-looked-at",
+        "not-reached",
         REFUSED,
-        symptom="not looked at: {why}",
+        symptom="not reached",
         cause="it is asleep or away, or does not let us in",
         fix="wake it, or what that line says; then the same command with --limit HOST",
         source="SSH",
+        find=why_not_seen,
+    ),
+    Check(
+        "not-looked-at",
+        REFUSED,
+        symptom="not looked at",
+        cause="the doctor cannot do its work there",
+        fix="what that line says; then the same command with --limit HOST",
+        source="the doctor itself",
         find=why_not_seen,
     ),
     Check(
@@ -171,7 +207,7 @@ CHECKS: tuple[Check[Any], ...] = (
         MACHINE,
         symptom="{what} differs: {versions}",
         cause="some hosts were deployed at another time, or upgraded by somebody else",
-        fix="pyinfra inventory/prod.py deploy.py {limits}",
+        fix="pyinfra inventory/prod.py deploy.py --limit HOST",
         source="what each host runs",
         find=skewed,
         warning=True,

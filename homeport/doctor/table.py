@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -200,7 +201,7 @@ def _examine(area: Area[Any], context: Context) -> Report:
         subjects = list(area.look(context))
     except Exception as error:  # a look that fails has not passed
         names = tuple(check.name for check in area.checks)
-        unchecked.append(Unchecked(names, "", "%s: %s" % (type(error).__name__, error)))
+        unchecked.append(Unchecked(names, "", _failed(error)))
         subjects = []
     for subject in subjects:
         before = len(findings), len(unchecked)
@@ -211,16 +212,25 @@ def _examine(area: Area[Any], context: Context) -> Report:
             except CannotTell as reason:
                 reasons.setdefault(str(reason), []).append(check.name)
             except Exception as error:
-                said = "%s: %s" % (type(error).__name__, error)
-                reasons.setdefault(said, []).append(check.name)
+                reasons.setdefault(_failed(error), []).append(check.name)
         for why, unmade in reasons.items():
             unchecked.append(Unchecked(tuple(unmade), subject.about, why))
-        said = area.healthy(subject.seen) if before == (len(findings), len(unchecked)) else ""
-        healthy += [said] if said else []
-        if one := area.facts(subject.seen):
-            facts.setdefault(subject.about, {})
-            facts[subject.about] = {**facts[subject.about], **one}
+        well = before == (len(findings), len(unchecked))
+        try:
+            healthy += filter(None, [area.healthy(subject.seen) if well else ""])
+            facts[subject.about] = {**facts.get(subject.about, {}), **area.facts(subject.seen)}
+        except Exception as error:
+            unchecked.append(Unchecked((area.name,), subject.about, _failed(error)))
     return Report(tuple(findings), tuple(unchecked), tuple(healthy), facts, 0)
+
+
+def _failed(error: Exception) -> str:
+    """What an exception comes to, that nobody foresaw: not its text, which may hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = "%s line %s" % (Path(frames[-1].filename).name, frames[-1].lineno) if frames else "?"
+    if isinstance(error, OSError) and error.strerror:
+        return "%s (%s)" % (error.strerror, place)
+    return "the doctor itself fails: %s in %s" % (type(error).__name__, place)
 
 
 def findings_of(check: Check[Any], subject: Subject[Any]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ it. It holds no secret: tokens are where these paths lead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Optional
 
 #: Engines, as `Service.engine` has them.
@@ -89,9 +89,8 @@ class Route:
 @dataclass(frozen=True)
 class Wanted:
     """`home` and `directory` are paths, `manager` starts the services; `client` is the version of
-    Claude Code that there should be at least, None where that is left alone; `settings` is what is
-    merged into ~/.claude/settings.json. `deployed` is the digest of what `deploy.py` makes here,
-    and `owner` tells this deployment from others."""
+    Claude Code that there should be at least, None where that is left alone. `deployed` is the
+    digest of what `deploy.py` makes here, and `owner` tells this deployment from others."""
 
     homeport: str
     home: str
@@ -102,7 +101,6 @@ class Wanted:
     services: tuple[Service, ...] = ()
     routes: tuple[Route, ...] = ()
     client: Optional[str] = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -105,18 +105,18 @@ def test_a_check_that_cannot_be_made_says_so_and_does_not_pass() -> None:
 
 def test_a_look_that_fails_passes_none_of_its_checks() -> None:
     def look(context: Context) -> Iterator[Subject[Kettle]]:
-        raise OSError("no kitchen")
+        raise OSError(2, "no kitchen")
 
     report = examine([replace(kettles(), look=look), kettles(1)], context())
-    assert [(one.checks, one.why) for one in report.unchecked] == [
-        (("leaking", "dry"), "OSError: no kitchen")
-    ]
+    (unchecked,) = report.unchecked
+    assert unchecked.checks == ("leaking", "dry")
+    assert unchecked.why.startswith("no kitchen (test_doctor.py line ")
 
 
 def test_a_check_that_fails_does_not_pass_either() -> None:
     broken = replace(CHECKS[0], find=lambda kettle: [{}])  # without the words of its sentences
     report = examine([replace(kettles(1), checks=(broken,))], context())
-    assert report.unchecked[0].why == "KeyError: 'litres'"
+    assert report.unchecked[0].why.startswith("the doctor itself fails: KeyError in table.py line ")
 
 
 def test_a_report_goes_through_json() -> None:
@@ -189,9 +189,36 @@ def test_a_fleet_is_grouped_by_cause_and_the_worst_comes_first() -> None:
 
 
 def test_a_host_that_nobody_reached_is_no_healthy_one() -> None:
-    whole = fleet.whole({"a": fleet.not_seen("not reached: Could not connect")})
+    whole = fleet.whole({"a": fleet.not_seen("Could not connect", reached=False)})
     assert not whole.is_healthy
-    assert next(fleet.lines(whole)) == "error: a: not looked at: not reached: Could not connect"
+    assert list(fleet.lines(whole, "inventory/ours.py")) == [
+        "error: a: not reached",
+        "  cause: it is asleep or away, or does not let us in (Could not connect)",
+        "  fix:   wake it, or what that line says; then the same command with --limit a",
+    ]
+
+
+def test_hosts_that_were_not_looked_at_have_each_its_own_reason() -> None:
+    reasons = {"b": "sudo asks for a password", "c": "it took more than 60 s"}
+    whole = fleet.whole({name: fleet.not_seen(why, True) for name, why in reasons.items()})
+    said = list(fleet.lines(whole))
+    assert said[0] == "error: 2 hosts: not looked at"
+    assert said[-2:] == ["  b: sudo asks for a password", "  c: it took more than 60 s"]
+
+
+def test_a_command_for_one_host_is_not_given_for_others() -> None:
+    def taken(pid: int) -> Report:
+        return Report(
+            (Finding("a", True, "", f"process {pid}", "c", f"kill {pid}"),), (), (), {}, 0
+        )
+
+    assert list(fleet.lines(fleet.whole({"gpu1": taken(1234), "gpu2": taken(77)}))) == [
+        "warning: 2 hosts: c",
+        "  cause: c",
+        "  hosts: gpu1, gpu2",
+        "  gpu1: process 1234; kill 1234",
+        "  gpu2: process 77; kill 77",
+    ]
 
 
 def test_versions_that_differ_are_found() -> None:
@@ -200,12 +227,12 @@ def test_versions_that_differ_are_found() -> None:
 
     whole = fleet.whole({"a": at("vllm 1"), "b": at("vllm 1"), "c": at("vllm 2")})
     (group,) = whole.groups
-    assert group.hosts == ("c",)
-    assert group.finding.symptom == (
-        "the engine of claude-glm differs: vllm 1 on a, b, vllm 2 on c"
-    )
-    assert group.finding.fix == "pyinfra inventory/prod.py deploy.py --limit c"
+    assert list(group.found) == ["c"]
+    assert group.first.symptom == ("the engine of claude-glm differs: vllm 1 on a, b, vllm 2 on c")
+    assert "  fix:   pyinfra inventory/prod.py deploy.py --limit c" in fleet.lines(whole)
     assert fleet.whole({"a": at("vllm 1"), "b": at("vllm 1")}).is_healthy
+    assert fleet.whole({"a": at("llama.cpp b2"), "b": at("llama.cpp b1")}).is_healthy
+    assert fleet.whole({"a": at("vllm 1"), "b": at("")}).is_healthy
 
 
 def test_a_server_that_answers_at_home_has_something_in_between() -> None:
@@ -213,9 +240,9 @@ def test_a_server_that_answers_at_home_has_something_in_between() -> None:
     desk = Report((refused,), (), (), {}, 0)
     gpu = Report((), (), (), {"claude-glm": {"engine": "vllm 1"}}, 0)
     (group,) = fleet.whole({"desk": desk, "gpu": gpu}).groups
-    assert group.finding.cause.startswith("its server answers on gpu itself: a firewall")
+    assert group.first.cause.startswith("its server answers on gpu itself: a firewall")
     crashed = replace(gpu, findings=(replace(refused, check="server-crashed"),))
-    causes = [one.finding.cause for one in fleet.whole({"desk": desk, "gpu": crashed}).groups]
+    causes = [one.first.cause for one in fleet.whole({"desk": desk, "gpu": crashed}).groups]
     assert causes == ["it is not started"] * 2
 
 
@@ -246,7 +273,7 @@ def names(report: Report) -> list[str]:
 def test_what_a_deploy_left_has_not_drifted(tmp_path: Path) -> None:
     report = examine([drift.AREA], noted(tmp_path / "h"))
     assert report.is_healthy
-    assert report.facts == {"": {"homeport": "0.1.0"}}
+    assert report.facts == {"": {"homeport": "0.1.0", "oldest client": ""}}
 
 
 def test_a_machine_without_a_deploy_is_found(tmp_path: Path) -> None:
@@ -258,7 +285,7 @@ def test_a_machine_without_a_deploy_is_found(tmp_path: Path) -> None:
     [
         (lambda path: path.write_text("changed"), "changed since the last deploy"),
         (lambda path: path.unlink(), "gone since the last deploy"),
-        (lambda path: path.chmod(0o777), "open to others than a deploy leaves it since"),
+        (lambda path: path.chmod(0o777), "of another mode since"),
     ],
 )
 def test_what_somebody_changed_is_found(tmp_path: Path, change: Any, said: str) -> None:
@@ -296,6 +323,8 @@ def test_what_settings_json_lost_is_found(tmp_path: Path) -> None:
     (tmp_path / "h/state/settings.json.record").write_text(json.dumps(record))
     settings.write_text('{"permissions": {"deny": ["WebSearch"]}}')
     assert names(examine([drift.AREA], asked)) == []
+    settings.write_text('{"permissions": {"deny": "none"}}')  # the user's own
+    assert names(examine([drift.AREA], asked)) == ["settings-lost"]
     settings.write_text('{"permissions": {"deny": []}}')
     report = examine([drift.AREA], asked)
     assert names(report) == ["settings-lost"]
@@ -368,4 +397,4 @@ def test_without_a_deploy_the_command_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([], tmp_path / "doctor.json") == 1
-    assert "Run the deploy again" in capsys.readouterr().out
+    assert "Run the deploy again" in capsys.readouterr().err
