@@ -218,7 +218,8 @@ def _examine(area: Area[Any], context: Context) -> Report:
         well = before == (len(findings), len(unchecked))
         try:
             healthy += filter(None, [area.healthy(subject.seen) if well else ""])
-            facts[subject.about] = {**facts.get(subject.about, {}), **area.facts(subject.seen)}
+            if one := area.facts(subject.seen):
+                facts[subject.about] = {**facts.get(subject.about, {}), **one}
         except Exception as error:
             unchecked.append(Unchecked((area.name,), subject.about, _failed(error)))
     return Report(tuple(findings), tuple(unchecked), tuple(healthy), facts, 0)
