@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from ..conftest import IN_CI
 from ..running import wait_until
 from .host import Host
 from .lab import Lab
@@ -91,20 +90,27 @@ def test_a_healthy_fleet_is_a_line_a_host_and_nothing_else(fleet: Fleet) -> None
     assert fleet.desks[0].difference(before) == {}, "it changes nothing"
 
 
+def seconds(fleet: Fleet, *options: str) -> float:
+    started = time.monotonic()
+    fleet.doctor(*options)
+    return time.monotonic() - started
+
+
 def test_sixteen_hosts_take_at_most_twice_as_long_as_the_slowest_alone(fleet: Fleet) -> None:
-    """On a machine with nothing else to do; in CI others are at work, and it is tried again."""
+    """One of them waits for a server that does not answer, and the others not for that one."""
+    hosts = fleet.desks[4].file("/etc/hosts")
+    before = hosts.read_text()
+    hosts.write_text(before.replace(fleet.server.address, "10.77.0.250"))
+    alone, together = seconds(fleet, "--limit", "desk-5"), seconds(fleet)
+    hosts.write_text(before)
+    assert together <= 2 * alone, f"{together:.1f} s, and alone {alone:.1f} s"
 
-    def seconds(*options: str) -> float:
-        started = time.monotonic()
-        fleet.doctor(*options)
-        return time.monotonic() - started
 
-    found: list[float] = []
-    while len(found) < 6 and min(found, default=9) > 2:
-        alone, together = seconds("--limit", "desk-1"), seconds()
-        found.append(together / alone)
-    print(found)
-    assert min(found) <= (3 if IN_CI else 2), found
+def test_sixteen_hosts_without_fault_are_looked_at_side_by_side(fleet: Fleet) -> None:
+    """All of them share this machine's cores with each other and with what asks them: each takes
+    0.4 s of a core, and one alone 2 s in all. On two cores it is 2 to 2.7 times as long."""
+    alone, together = seconds(fleet, "--limit", "desk-1"), seconds(fleet)
+    assert together <= 4 * alone, f"{together:.1f} s, and alone {alone:.1f} s"
 
 
 def test_what_many_have_is_said_once(fleet: Fleet) -> None:
