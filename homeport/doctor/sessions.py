@@ -18,6 +18,9 @@ SHELL = "claude"
 #: Those that decide where a session goes, and what it shows there.
 DECISIVE = ("ANTHROPIC_BASE_URL", *explain.SECRETS)
 
+#: What is wrong wherever a session goes.
+WHEREVER = ("settings-unread", "login-forced", "url-managed", "typo")
+
 
 def look(context: Context) -> Iterable[Subject[Typed]]:
     found = list(_sessions(context))
@@ -36,6 +39,8 @@ def _sessions(context: Context) -> Iterator[Subject[Typed]]:
     findings = tuple(explain.findings(own))
     if any(one.name in explain.SECRETS for one in hidden):  # there is something to log in with
         findings = tuple(one for one in findings if one.name != "login-astray")
+    if any(one.name == "ANTHROPIC_BASE_URL" for one in hidden):  # to nobody knows where
+        findings = tuple(one for one in findings if one.name in WHEREVER)
     yield Subject(
         SHELL,
         Typed(

@@ -208,6 +208,14 @@ def test_a_key_that_only_a_shell_can_tell(desk: Desk, name: str) -> None:
     assert "login-astray" not in names(report)
 
 
+def test_a_base_url_that_only_a_shell_can_tell(desk: Desk) -> None:
+    text = 'export ANTHROPIC_BASE_URL="https://$CORP"\nexport ANTHROPIC_AUTH_TOKEN=of-corp\n'
+    desk.write(BASHRC, text)
+    report = desk.report("sessions")
+    assert not report.findings, "the token is not on its way to Anthropic"
+    assert "sets ANTHROPIC_BASE_URL to what only a shell can tell" in report.unchecked[0].why
+
+
 def test_what_a_finding_has_of_its_own_is_said_beside_its_cause(desk: Desk) -> None:
     shell = by_hand(ANTHROPIC_DEFAULT_HAIKU_MODEL="claude-haiku-4-5")
     found = {one.check: one.detail for one in desk.report("sessions", shell).findings}
