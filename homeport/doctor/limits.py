@@ -1,4 +1,5 @@
-"""What the client needs, in tokens, and how old it may be (measured, 2.1.330). Pure."""
+"""What the client needs, in tokens, how old it may be (measured, 2.1.330), and what certificates
+and clocks may be. Pure."""
 
 from __future__ import annotations
 
@@ -21,3 +22,10 @@ LARGEST_OUTPUT = 20_000
 #: start with "claude-" since 2.1.324, and CLAUDE_STREAM_IDLE_TIMEOUT_MS before the answer's headers
 #: since 2.1.328 (docs/clients.md).
 OLDEST_CLIENT = (2, 1, 328)
+
+#: Days before its end at which a certificate is spoken of. Our own bound.
+EXPIRES_SOON = 21
+
+#: Seconds by which two clocks may differ before tokens and certificates are refused
+#: (homeport/gpu_checks.py).
+CLOCKS_DIFFER = 120

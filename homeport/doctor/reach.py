@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import http.client
+import io
 import os
 import socket
 import ssl
@@ -32,6 +33,42 @@ UNKNOWN_SIGNER = (18, 19, 20, 21)
 
 #: What OpenSSL says where both have no version of TLS in common.
 TOO_OLD = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "VERSION_TOO_LOW")
+
+
+class Exchange:
+    """What http.client needs of a socket; all together takes ANSWER seconds at most, also where a
+    piece comes now and then."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.end = connection, time.monotonic() + ANSWER
+
+    def limit(self) -> None:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out")
+        self.connection.settimeout(left)
+
+    def sendall(self, data: bytes) -> None:
+        self.limit()
+        self.connection.sendall(data)
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        return io.BufferedReader(_Pieces(self))
+
+    def close(self) -> None:
+        """Whoever has opened the connection closes it."""
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.exchange.limit()
+        return self.exchange.connection.recv_into(buffer)
 
 
 class Failed(Exception):
@@ -77,9 +114,8 @@ def ask(
             ends = connection.getpeercert().get("notAfter")
             days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86_400 if ends else None
         with connection:
-            connection.settimeout(ANSWER)
             asked = http.client.HTTPConnection(host, port)
-            asked.sock = connection
+            asked.sock = Exchange(connection)
             target = url + path if proxy and not secure else path
             try:
                 asked.request("GET", target, headers={"Connection": "close", **headers})
@@ -91,6 +127,8 @@ def ask(
                 if not secure and not proxy and _speaks_tls(host, port):
                     raise Failed("http-to-https") from None
                 raise Failed("no-http", str(error) or type(error).__name__) from None
+            except ValueError:  # its text has the header in it
+                raise Failed("header") from None
     if answer.status == 400 and not secure and not proxy and _speaks_tls(host, port):
         raise Failed("http-to-https")
     return Reply(
@@ -111,6 +149,11 @@ def _ahead(date: Optional[str]) -> Optional[float]:
 
 
 # The connection
+
+
+def address(host: str, port: int) -> str:
+    """Both as one word."""
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
 
 
 def _addresses(host: str, port: int) -> list[Any]:
@@ -180,11 +223,15 @@ def _answers_elsewhere(family: int, address: Any) -> Optional[int]:
 
 def _through(proxy: str, host: str, port: int, secure: bool) -> socket.socket:
     """A connection to the proxy, and with TLS one that it passes on."""
-    parts = urlsplit(proxy if "//" in proxy else "//" + proxy)
+    try:
+        parts = urlsplit(proxy if "//" in proxy else "//" + proxy)
+        at = parts.port or 80
+    except ValueError:  # its text has the password in it
+        raise Failed("proxy", "what is set is no URL") from None
     if parts.scheme not in ("", "http") or not parts.hostname:
         raise Failed("proxy-unknown", parts.scheme)
     try:
-        connection = _connected(parts.hostname, parts.port or 80)
+        connection = _connected(parts.hostname, at)
     except Failed as failed:
         raise Failed("proxy", failed.said or failed.kind) from None
     if not secure:
@@ -192,11 +239,14 @@ def _through(proxy: str, host: str, port: int, secure: bool) -> socket.socket:
     login = "%s:%s" % (unquote(parts.username or ""), unquote(parts.password or ""))
     proof = base64.b64encode(login.encode()).decode()
     more = "Proxy-Authorization: Basic %s\r\n" % proof if parts.username else ""
+    place = address(host, port)
     try:
-        asked = "CONNECT %s:%d HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n" % (host, port, host, port, more)
-        connection.sendall(asked.encode("latin-1"))
+        exchange = Exchange(connection)
+        asked = "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (place, place, more)
+        exchange.sendall(asked.encode("latin-1"))
         head = b""
         while b"\r\n\r\n" not in head and len(head) < 16_384:
+            exchange.limit()
             piece = connection.recv(1)  # what follows is the server's
             if not piece:
                 break
@@ -204,6 +254,7 @@ def _through(proxy: str, host: str, port: int, secure: bool) -> socket.socket:
     except OSError as error:
         connection.close()
         raise Failed("proxy", str(error)) from None
+    connection.settimeout(CONNECT)
     words = head.decode("latin-1").split()
     if len(words) < 2 or words[1] != "200":
         connection.close()
@@ -218,6 +269,8 @@ def trusting(ca: Optional[str]) -> ssl.SSLContext:
     """What trusts whom this machine trusts, and the signers in the file `ca`."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python's default since 3.13; the client takes a signer's certificate without keyUsage.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if ca:
         try:
             context.load_verify_locations(ca)
@@ -252,10 +305,12 @@ def _secured(
 def _speaks_http(host: str, port: int) -> bool:
     """Whether plain HTTP is understood there."""
     try:
-        asked = http.client.HTTPConnection(host, port, timeout=CONNECT)
-        asked.request("GET", "/health", headers={"Connection": "close"})
-        # nginx and others say this where TLS is wanted.
-        return asked.getresponse().status != 400
+        with socket.create_connection((host, port), CONNECT) as plain:
+            asked = http.client.HTTPConnection(host, port)
+            asked.sock = Exchange(plain)
+            asked.request("GET", "/health", headers={"Connection": "close"})
+            # nginx and others say this where TLS is wanted.
+            return asked.getresponse().status != 400
     except (OSError, http.client.HTTPException):
         return False
 

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Callable
 
 from ..remote import explain
+from .limits import CLOCKS_DIFFER, EXPIRES_SOON
 from .reached import Reached
 from .table import MACHINE, NAMES, REFUSED, Check, Unknown, Values, known
-
-#: Days before a certificate ends, and seconds that two clocks may differ.
-EXPIRES_SOON, CLOCKS_DIFFER = 21, 120
 
 #: What keeps a server that runs here from answering has its reasons there: the servers' checks.
 OF_SERVERS = ("refused", "port-silent", "host-silent", "no-answer", "loading", "gateway")
@@ -51,8 +49,10 @@ def clock(seen: Reached) -> Iterator[Values]:
 
 
 DEPLOY = "ask who deploys homeport to run the deploy again for this machine"
-_ISSUER = "openssl s_client -connect {host}:{port} -servername {host} </dev/null 2>/dev/null"
-_CHAIN = "openssl s_client -showcerts -connect {host}:{port} </dev/null"
+#: What tells more on a server, also where it is a GPU host.
+_THERE = "homeport-doctor (on a GPU host: sudo /var/lib/homeport/bin/homeport-doctor)"
+_ISSUER = "openssl s_client -connect {address} -servername {host} </dev/null 2>/dev/null"
+_CHAIN = "openssl s_client -showcerts -connect {address} </dev/null"
 
 
 CHECKS: tuple[Check[Reached], ...] = (
@@ -138,7 +138,7 @@ CHECKS: tuple[Check[Reached], ...] = (
         REFUSED,
         symptom="nothing listens at {url}",
         cause="its server is not started, loads its model yet, or listens on its own loopback only",
-        fix="ask who runs {host}; there homeport-doctor says why, and this what listens: "
+        fix="ask who runs {host}; there, why: " + _THERE + "; and what listens: "
         "ss -ltn 'sport = :{port}'",
         source="connect(2), ECONNREFUSED; vLLM refuses until it has loaded",
         find=stopped("refused"),
@@ -148,7 +148,7 @@ CHECKS: tuple[Check[Reached], ...] = (
         REFUSED,
         symptom="{url} takes the call, and says nothing",
         cause="its server hangs, or has more to do than it can",
-        fix="ask who runs {host}; there: homeport-doctor; from here: curl -m 20 {url}/health",
+        fix="ask who runs {host}; from here: curl -m 20 {url}/health; there: " + _THERE,
         source="no answer in 5 s",
         find=stopped("no-answer"),
     ),
@@ -219,7 +219,7 @@ CHECKS: tuple[Check[Reached], ...] = (
         symptom="{url} speaks no TLS that is in use today",
         cause="what ends TLS there knows nothing newer than TLS 1.1",
         fix="ask who runs {host} to turn on TLS 1.2 and 1.3; to see it: openssl s_client -tls1_2 "
-        "-connect {host}:{port} </dev/null",
+        "-connect {address} </dev/null",
         source="RFC 8996; OpenSSL 3 and Node take 1.2 and newer",
         find=stopped("tls-old"),
     ),
@@ -246,7 +246,7 @@ CHECKS: tuple[Check[Reached], ...] = (
         REFUSED,
         symptom="{url} does not get TLS going",
         cause="what listens there breaks off the handshake, or is no TLS server",
-        fix="ask who runs {host}; to see it: openssl s_client -connect {host}:{port} </dev/null",
+        fix="ask who runs {host}; to see it: openssl s_client -connect {address} </dev/null",
         source="OpenSSL's handshake",
         find=stopped("tls-other"),
     ),
@@ -270,12 +270,21 @@ CHECKS: tuple[Check[Reached], ...] = (
         find=stopped("token"),
     ),
     Check(
+        "token-broken",
+        REFUSED,
+        symptom="the token of {alias} cannot be sent",
+        cause="a line break, or what is no letter, is in the token or in a header of the client's",
+        fix="see ANTHROPIC_AUTH_TOKEN and ANTHROPIC_CUSTOM_HEADERS in {file}; or " + DEPLOY,
+        source="RFC 9110, field values",
+        find=stopped("header"),
+    ),
+    Check(
         "loading",
         REFUSED,
         symptom="{url} is not ready yet",
         cause="its server still loads the model; or it is none that is behind a proxy there",
         fix="wait, a large model takes up to an hour; whether it answers: curl {url}/health; how "
-        "far it is, on {host}: homeport-doctor",
+        "far it is, on {host}: " + _THERE,
         source="HTTP 503, as llama.cpp and SGLang say it while they load",
         find=stopped("loading"),
     ),
@@ -284,7 +293,7 @@ CHECKS: tuple[Check[Reached], ...] = (
         REFUSED,
         symptom="what is in front of {alias} answers, and its server does not",
         cause="the proxy at the server's own end reaches no server behind it",
-        fix="ask who runs {host}; there: homeport-doctor",
+        fix="ask who runs {host}; there: " + _THERE,
         source="HTTP 502 and 504 are a proxy's (RFC 9110)",
         find=stopped("gateway"),
     ),

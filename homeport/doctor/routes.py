@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from ..remote import explain, probe
 from . import reach, reach_checks, route_checks
 from .reached import Model, Problem, Reached
-from .table import Area, Context, Subject, Unknown
+from .start_up import Line, Shell, shell_of
+from .table import Area, CannotTell, Context, Subject, Unknown, known
 from .wanted import LLAMA_CPP, SGLANG, VLLM, Route
 
 #: What the client says besides its token.
@@ -27,22 +28,23 @@ def look(context: Context) -> Iterable[Subject[Reached]]:
     routes = context.wanted.routes
     if not routes:
         return []
+    shell = shell_of(context)
     with ThreadPoolExecutor(len(routes)) as pool:
-        return list(pool.map(lambda route: _subject(route, context), routes))
+        return list(pool.map(lambda route: _subject(route, context, shell), routes))
 
 
 def session_of(
     context: Context,
     route: Optional[Route] = None,
-    variables: Optional[Mapping[str, str]] = None,
-    start_up: Iterable[explain.Source] = (),
+    shell: Optional[Shell] = None,
 ) -> explain.Session:
     """The session that the shell starts, or the use-script of `route`."""
-    shell = {"HOME": context.wanted.home, **(context.variables if variables is None else variables)}
+    shell = shell or shell_of(context)
+    variables = {"HOME": context.wanted.home, **shell.variables}
     folder = Path(context.wanted.directory, "routes")
     name = Path(route.file).stem if route else None
     return explain.session(
-        context.directory, shell, places(context.root), folder, name, tuple(start_up)
+        context.directory, variables, places(context.root), folder, name, shell.told
     )
 
 
@@ -56,38 +58,39 @@ def places(root: Path) -> explain.Places:
     return explain.Places(below(found.managed), tuple(map(below, found.preferences)))
 
 
-def _subject(route: Route, context: Context) -> Subject[Reached]:
+def _subject(route: Route, context: Context, shell: Shell) -> Subject[Reached]:
     parts = urlsplit(route.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or ""
     values = {
         "alias": route.name,
         "url": route.url,
-        "host": parts.hostname or "",
-        "port": str(parts.port or (443 if parts.scheme == "https" else 80)),
+        "host": host,
+        "port": str(port),
+        "address": reach.address(host, port),
         "file": route.file,
     }
-    return Subject(route.name, _reached(route, context), values)
+    return Subject(route.name, _reached(route, context, shell), values)
 
 
-def _reached(route: Route, context: Context) -> Reached:
+def _reached(route: Route, context: Context, shell: Shell) -> Reached:
     session: Union[explain.Session, Unknown]
     try:
-        session = session_of(context, route)
+        session = session_of(context, route, shell)
     except KeyError:
         session = Unknown("%s is not there" % route.file)
     else:
         unread = session.routes[Path(route.file).stem].problem
         session = Unknown("%s %s" % (route.file, unread)) if unread else session
-    proxy = proxy_of(session, route.url)
-    headers = _headers(route, session)
+    proxy, headers = "", _headers(route, session)
     try:
-        if isinstance(headers, Unknown):
-            raise reach.Failed("withheld", headers.why)
+        proxy = known(proxy_of(session, route.url, shell.hidden))
         address = (
             str(session.get(proxy)) if proxy and isinstance(session, explain.Session) else None
         )
-        reply = reach.ask(route.url, "/v1/models", headers, route.ca, address)
-    except reach.Failed as failed:
-        problem = Problem(failed.kind, failed.said, failed.values)
+        reply = reach.ask(route.url, "/v1/models", known(headers), route.ca, address)
+    except (reach.Failed, CannotTell, OSError, ValueError) as error:
+        problem = _problem(error)
         why = Unknown(_why(route, problem))
         return Reached(route, session, why, problem, ahead=why, days=why, proxy=proxy)
     wrong, models = answered(reply)
@@ -105,6 +108,15 @@ def _reached(route: Route, context: Context) -> Reached:
     )
 
 
+def _problem(error: Exception) -> Problem:
+    if isinstance(error, reach.Failed):
+        return Problem(error.kind, explain.hidden(error.said), error.values)
+    if isinstance(error, CannotTell):
+        return Problem("withheld", str(error))
+    # The text of one that nobody expects may have a secret in it.
+    return Problem("withheld", "asking it ends by a %s" % type(error).__name__)
+
+
 def _why(route: Route, problem: Problem) -> str:
     if problem.kind == "withheld":
         return problem.said
@@ -113,15 +125,21 @@ def _why(route: Route, problem: Problem) -> str:
     return "%s does not list its models" % route.url
 
 
-def proxy_of(session: Union[explain.Session, Unknown], url: str) -> str:
+def proxy_of(
+    session: Union[explain.Session, Unknown], url: str, hidden: Iterable[Line] = ()
+) -> Union[str, Unknown]:
     """The variable with the proxy that requests go through, whatever their scheme (measured,
-    2.1.330); "" where none is in between."""
+    2.1.330); "" where none is in between. Of the `hidden` lines only a shell knows the values."""
     # One on the way to a loopback address is a finding of the session's own.
     if isinstance(session, Unknown) or explain.is_loopback(url):
         return ""
     spared = next(filter(None, map(session.get, explain.NO_PROXIES)), "")
-    found = next((one for one in explain.PROXIES if session.get(one)), "")
-    return "" if explain.goes_past(url, spared) else found
+    untold = {line.name: Unknown(line.untold) for line in hidden}
+    found = next((one for one in explain.PROXIES if session.get(one) or one in untold), "")
+    if not found or explain.goes_past(url, spared):
+        return ""
+    spares = next((untold[one] for one in explain.NO_PROXIES if one in untold), None)
+    return untold.get(found) or spares or found
 
 
 def _headers(

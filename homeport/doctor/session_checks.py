@@ -31,32 +31,43 @@ _MEASURED = "measured, Claude Code 2.1.330"
 #: aside.
 _WEAK = ("local", "project", "user", "shell", "start-up")
 
+_KEY = "ANTHROPIC_API_KEY"
+_OWN = "; if it is your only login, type claude, and say Yes to it"
+
 
 @dataclass(frozen=True)
 class Typed:
     """A session and what explain.py finds there. Of the shell's own: what start-up files export,
-    the lines of them whose values only a shell can tell, and whether this machine has routes."""
+    the lines of them whose values only a shell can tell, whether this machine has routes, and the
+    ends of the API keys that are the user's login."""
 
     session: explain.Session
     findings: tuple[explain.Finding, ...]
     start_up: Union[tuple[Line, ...], Unknown] = ()
     hidden: tuple[Line, ...] = ()
     routes: bool = False
+    approved: tuple[str, ...] = ()
 
 
 def left_key(seen: Typed) -> Iterator[Values]:
     """A key that is set where routes are in use; one that goes astray is a finding of its own."""
     if not seen.routes or any(_passes_login_on(one) for one in seen.session.routes.values()):
         return
-    name = "ANTHROPIC_API_KEY"
-    told = {"key-astray", "key-beside-token"} & {one.name for one in seen.findings}
+    hidden = {line.name: line for line in seen.hidden}
+    unsure = [line for line in seen.hidden if line.name != _KEY or seen.session.there]
+    own_gateway = seen.session.own_way and seen.session.self_hosted
+    if own_gateway:  # a key that is not Anthropic's is the gateway's
+        unsure = [line for line in unsure if line.name not in explain.SECRETS]
+    told = own_gateway or {"key-astray", "key-beside-token"} & {one.name for one in seen.findings}
     for source in () if told else seen.session.sources:
-        value = source.get(name)
-        if value and source.kind in _WEAK:
-            fix = explain.Value(name, value, source).remove
+        value = source.get(_KEY)
+        if value and source.kind in _WEAK and not value.endswith(seen.approved):
+            fix = explain.Value(_KEY, value, source).remove + _OWN
             yield {"place": source.path, "fix": fix, "detail": "%s" % explain.secret(value)}
-    for line in seen.hidden:
-        raise CannotTell("%s sets %s to what only a shell can tell" % (line.place, line.name))
+    if _KEY in hidden and not told and not unsure and not seen.approved:
+        yield {"place": hidden[_KEY].place}
+    for line in unsure:
+        raise CannotTell(line.untold)
     known(seen.start_up)
 
 
@@ -65,12 +76,11 @@ def _passes_login_on(route: explain.Source) -> bool:
     return sent.lower().startswith("x-homeport-router:")
 
 
-def _found(name: str, cause: str) -> Callable[[Typed], Iterator[Values]]:
+def _found(name: str) -> Callable[[Typed], Iterator[Values]]:
     def find(seen: Typed) -> Iterator[Values]:
         for one in seen.findings:
             if one.name == name:
-                own = {"detail": one.cause} if one.cause != cause else {}
-                yield {"symptom": one.symptom, "fix": one.fix, **own}
+                yield {"symptom": one.symptom, "fix": one.fix, "detail": one.detail}
 
     return find
 
@@ -85,7 +95,7 @@ def _row(
     warning: bool = False,
 ) -> Check[Typed]:
     """A kind of finding of explain.py's, which has the symptom and the fix of each case."""
-    return Check(name, heading, symptom, cause, fix, source, _found(name, cause), warning)
+    return Check(name, heading, symptom, cause, fix, source, _found(name), warning)
 
 
 CHECKS: tuple[Check[Typed], ...] = (
@@ -136,7 +146,7 @@ CHECKS: tuple[Check[Typed], ...] = (
         "settings-unread",
         ANTHROPIC,
         symptom="{place} is not valid JSON, or cannot be read",
-        cause="The client takes nothing of a settings file that it cannot read",
+        cause="What the client cannot read of a settings file does not count",
         fix="Mend it; python3 -m json.tool {place} shows the place",
     ),
     _row(
@@ -232,8 +242,8 @@ CHECKS: tuple[Check[Typed], ...] = (
         ANTHROPIC,
         symptom="An ANTHROPIC_API_KEY is set by {place}",
         cause="A leftover ANTHROPIC_API_KEY: it takes the place of your own login, and goes to any "
-        "server that is not entered by a use-script",
-        fix="Remove ANTHROPIC_API_KEY from {place}, and open a new shell",
+        "server that is not entered by a use-script. It matters unless the key is your login",
+        fix="Remove ANTHROPIC_API_KEY from {place}, and open a new shell" + _OWN,
         source=_MEASURED,
         find=left_key,
         warning=True,

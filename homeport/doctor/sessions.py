@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Union
 
 from ..remote import explain
 from .routes import session_of
 from .session_checks import CHECKS, OF_ROUTES, Typed
-from .start_up import Line, lines
-from .table import Area, Context, Subject, Unknown
+from .start_up import shell_of
+from .table import Area, Context, Subject
 
 #: What the session is called that no route's script starts.
 SHELL = "claude"
 
 #: Those that decide where a session goes, and what it shows there.
 DECISIVE = ("ANTHROPIC_BASE_URL", *explain.SECRETS)
+
+#: What is wrong wherever a session goes.
+WHEREVER = ("settings-unread", "login-forced", "url-managed", "typo")
 
 
 def look(context: Context) -> Iterable[Subject[Typed]]:
@@ -30,40 +33,29 @@ def _is_leak(finding: explain.Finding) -> bool:
 
 
 def _sessions(context: Context) -> Iterator[Subject[Typed]]:
-    start_up: Union[tuple[Line, ...], Unknown]
-    try:
-        start_up = tuple(lines(Path(context.wanted.home), context.root))
-    except OSError as error:
-        start_up = Unknown("%s cannot be read: %s" % (error.filename, error.strerror))
-    read = () if isinstance(start_up, Unknown) else start_up
-    # Over SSH there are no variables of a shell's: those of the files stand for them.
-    afar = set(context.variables) <= {"HOME"}
-    told = [
-        one
-        for one in read
-        if one.value is not None and (afar or context.variables.get(one.name) == one.value)
-    ]
-    names = {one.name for one in told}
-    shell = {name: value for name, value in context.variables.items() if name not in names}
-    weak = [one.source for one in told]
-    own = session_of(context, None, shell, weak)
+    shell = shell_of(context)
+    hidden = tuple(one for one in shell.hidden if one.name in DECISIVE)
+    own = session_of(context, None, shell)
     findings = tuple(explain.findings(own))
+    if any(one.name in explain.SECRETS for one in hidden):  # there is something to log in with
+        findings = tuple(one for one in findings if one.name != "login-astray")
+    if any(one.name == "ANTHROPIC_BASE_URL" for one in hidden):  # to nobody knows where
+        findings = tuple(one for one in findings if one.name in WHEREVER)
     yield Subject(
         SHELL,
         Typed(
             session=own,
             findings=findings,
-            start_up=start_up,
-            hidden=tuple(
-                one for one in read if afar and one.value is None and one.name in DECISIVE
-            ),
+            start_up=shell.lines,
+            hidden=hidden,
             routes=bool(context.wanted.routes),
+            approved=_approved(own, context),
         ),
     )
     said = {(one.name, one.symptom) for one in findings}
     for route in context.wanted.routes:
         try:
-            session = session_of(context, route, shell, weak)
+            session = session_of(context, route, shell)
         except KeyError:
             continue  # a finding of the route's
         new = tuple(
@@ -73,6 +65,18 @@ def _sessions(context: Context) -> Iterator[Subject[Typed]]:
         )
         said |= {(one.name, one.symptom) for one in new}
         yield Subject(route.name, Typed(session, new))
+
+
+def _approved(session: explain.Session, context: Context) -> tuple[str, ...]:
+    """The ends of the API keys that the user told the client to log in with, where there is no
+    other login (read from Claude Code 2.1.330)."""
+    folder = str(session.get("CLAUDE_CONFIG_DIR")) or context.wanted.home
+    try:
+        said = json.loads(Path(folder, ".claude.json").read_text("utf-8"))
+        ends = () if said.get("oauthAccount") else said["customApiKeyResponses"]["approved"]
+        return tuple(str(one) for one in ends if one)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
 
 
 AREA = Area("sessions", look, CHECKS)

@@ -6,12 +6,13 @@ Over SSH, as the fleet asks, no interactive shell's variables are there to be lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from ..remote import explain
+from .table import Context, Unknown
 
 #: In a home, in the order in which a later one changes what an earlier one said.
 FILES = (
@@ -44,8 +45,48 @@ class Line:
         return "%s:%d" % (self.path, self.number)
 
     @property
+    def untold(self) -> str:
+        """Why its value is not known."""
+        return "%s sets %s to what only a shell can tell" % (self.place, self.name)
+
+    @property
     def source(self) -> explain.Source:
         return explain.Source("start-up", self.place, {"env": {self.name: self.value}})
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A shell of the user's: the variables that no start-up file tells, those that one does, all
+    that such files export, and the lines whose values only a shell could tell, where none can be
+    asked."""
+
+    variables: Mapping[str, str]
+    told: tuple[explain.Source, ...]
+    lines: Union[tuple[Line, ...], Unknown]
+    hidden: tuple[Line, ...]
+
+
+def shell_of(context: Context) -> Shell:
+    found: Union[tuple[Line, ...], Unknown]
+    try:
+        found = tuple(lines(Path(context.wanted.home), context.root))
+    except OSError as error:
+        found = Unknown("%s cannot be read: %s" % (error.filename, error.strerror))
+    read = () if isinstance(found, Unknown) else found
+    # Over SSH there are no variables of a shell's: those of the files stand for them.
+    afar = set(context.variables) <= {"HOME"}
+    told = [
+        one
+        for one in read
+        if one.value is not None and (afar or context.variables.get(one.name) == one.value)
+    ]
+    names = {one.name for one in told}
+    return Shell(
+        variables={name: one for name, one in context.variables.items() if name not in names},
+        told=tuple(one.source for one in told),
+        lines=found,
+        hidden=tuple(one for one in read if afar and one.value is None),
+    )
 
 
 def lines(home: Path, root: Path) -> list[Line]:

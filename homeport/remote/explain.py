@@ -77,7 +77,6 @@ LEFT_OVER = (
     *TIERS.values(),
     "CLAUDE_CODE_SUBAGENT_MODEL",
     "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
-    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
 )
 #: The settings beside "env" that matter here, and the type that each has to have.
 KEYS: dict[str, Any] = {
@@ -159,13 +158,15 @@ class Value:
 @dataclass(frozen=True)
 class Finding:
     """`name` is what a program knows its kind by; `severity` is error (the session fails, goes
-    astray or gives a secret away) or warning."""
+    astray or gives a secret away) or warning. `cause` is the same for all of a kind, `detail` is
+    what this one has of its own."""
 
     name: str
     severity: str
     symptom: str
     cause: str
     fix: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,17 @@ class Session:
     def there(self) -> list[Source]:
         """The routes to this base URL's server."""
         return [one for one in self.routes.values() if origin(url_of(one)) == origin(self.url)]
+
+    @property
+    def own_way(self) -> bool:
+        """Whether the user goes somewhere by intent that has nothing to do with a route: to
+        Anthropic, to another company's cloud or gateway."""
+        if self.route or self.there:
+            return False
+        names = ("ANTHROPIC_AUTH_TOKEN", *MODELS)
+        ours = {str(one.get(name)) for one in self.routes.values() for name in names}
+        mine = {self.wanted, *(bare(str(self.get(name))) for name in names)}
+        return not (mine - {""}) & ours
 
     @property
     def served(self) -> list[str]:
@@ -440,10 +452,7 @@ def files_that_count_not(s: Session) -> Iterator[Finding]:
     for source in {one.path: one for one in (*s.sources, *s.routes.values())}.values():
         if not source.problem:
             continue
-        cause = "The client ignores all that is in it"
-        if source.kind == "managed":
-            types = source.problem.startswith("has a wrong type")
-            cause = "The client ignores these keys" if types else "The policy is not in effect"
+        cause = "What the client cannot read of a settings file does not count"
         fix = "Mend it; python3 -m json.tool %s shows the place" % shlex.quote(source.path)
         if source.kind == "--settings":
             fix = "It is a file of homeport's: run the deploy again"
@@ -475,9 +484,11 @@ def secret_gets_away(s: Session) -> Iterator[Finding]:
     for found in filter(None, map(s.find, SECRETS)):
         if str(found.value).startswith("sk-ant-"):
             symptom = "A real Anthropic key goes to %s" % hidden(s.url)
-            cause = "%s of %s goes along with each request" % (found.name, found.source.path)
+            cause = "It is set beside a base URL, and goes along with each request"
             yield Finding("key-astray", "error", symptom, cause, found.remove)
-    if not any(str(s.get(name)).strip() for name in (*SECRETS, "apiKeyHelper")):
+    shown = any(str(s.get(name)).strip() for name in (*SECRETS, "apiKeyHelper"))
+    # A gateway of the user's own may take its key from a header.
+    if not shown and not (s.own_way and secret_headers(s)):
         symptom = "Nothing to log in with at %s" % hidden(s.url)
         cause = "The client sends the token of your claude.ai login there, if you have one"
         fix = "Set ANTHROPIC_AUTH_TOKEN, or start by a use-script"
@@ -494,7 +505,7 @@ def two_credentials(s: Session) -> Iterator[Finding]:
         yield Finding("key-beside-token", "warning", symptom, cause, key.remove)
     policy = helper and POLICY.match(str(helper.value))
     if helper and helper.value and (token or s.self_hosted) and not policy:
-        cause = "What it prints goes to %s as x-api-key as well" % hidden(s.url)
+        cause = "What the helper prints goes to the server as x-api-key as well"
         symptom = "apiKeyHelper beside a token"
         yield Finding("helper-beside-token", "warning", symptom, cause, helper.remove)
     if token and not s.self_hosted and not s.provider and not token.value.startswith("sk-ant-"):
@@ -517,7 +528,7 @@ def managed_url(s: Session) -> Iterator[Finding]:
     found = s.find("ANTHROPIC_BASE_URL")
     chosen = s.routes.get(s.route or "")
     fits = s.there and (chosen is None or chosen in s.there)
-    if found and found.source.kind == "managed" and not fits:
+    if s.routes and found and found.source.kind == "managed" and not fits:
         symptom = "The base URL is managed on this machine"
         cause = "It beats every route, and the way back"
         yield Finding("url-managed", "error", symptom, cause, found.remove)
@@ -533,7 +544,7 @@ def beaten_exports(s: Session) -> Iterator[Finding]:
             own = [v for one, v in found.beaten if one.kind in shell and v != found.value]
             if own:
                 symptom = "%s of this shell does not count" % name
-                cause = 'The "env" block of %s beats it' % found.source.path
+                cause = 'The "env" block of a settings file beats what a shell exports'
                 yield Finding("export-beaten", "error", symptom, cause, found.remove)
 
 
@@ -563,7 +574,7 @@ def left_over(s: Session) -> Iterator[Finding]:
         ours = {one.get(found.name) for one in s.routes.values()}
         if found.value and found.value in ours and found.source.kind != "managed":
             symptom = "%s of a route is set, and the session goes to Anthropic" % found.name
-            cause = "Set by %s, and not taken away on the way back" % found.source.path
+            cause = "A route's variable was not taken away on the way back"
             shell = "Type: source use-anthropic.sh"
             fix = shell if found.source.kind == "shell" else found.remove
             yield Finding("left-over", "warning", symptom, cause, fix)
@@ -579,40 +590,43 @@ def base_url(s: Session) -> Iterator[Finding]:
         cause = "It lacks http:// or https:// and a host"
         symptom = "%s is not a URL" % hidden(s.url)
         yield Finding("no-url", "error", symptom, cause, change(found, "http://…"))
-    elif path:
-        cause = "The client adds /v1/messages itself, so that it asks %s/v1/messages" % path
-        good = "%s://%s" % origin(s.url)
+    # A server that is not ours may have its API below a path.
+    elif path and (s.there or path.endswith("/v1")):
+        cause = "The client adds /v1/messages itself, and so asks for /v1/v1/messages"
+        good = "%s://%s" % origin(s.url) + ("" if s.there else path[: -len("/v1")])
         symptom = "The base URL has a path"
         yield Finding("url-path", "error", symptom, cause, change(found, good))
     if s.self_hosted and not s.there:
         symptom = "%s is no route of homeport's" % hidden(s.url)
-        cause = "So nothing is known of its models and contexts; routes: %s"
+        cause = "Nothing is known of the models and contexts there"
         known = ", ".join("%s (%s)" % (alias, url_of(one)) for alias, one in s.routes.items())
-        yield Finding("no-route", "warning", symptom, cause % (known or "none"), found.remove)
+        detail = "routes: %s" % (known or "none")
+        yield Finding("no-route", "warning", symptom, cause, found.remove, detail)
 
 
 def model(s: Session) -> Iterator[Finding]:
     allowed = s.find("availableModels")
     if s.restricted and allowed:
         symptom = "availableModels lacks %s" % s.wanted
-        default = "the same one" if s.model == s.wanted else s.model or "a model of Anthropic's"
-        cause = "The client runs its default in its place, here %s" % default
         fix = "Add %s to availableModels in %s" % (s.wanted, allowed.source.path)
         if s.model == s.wanted:
+            cause = "The client runs its default, which is the same model here"
             yield Finding("model-unlisted", "warning", symptom, cause, fix)
         else:
-            yield Finding("model-restricted", "error", symptom, cause, fix)
+            cause = "The client runs its default in place of a model that it may not have"
+            detail = "here %s" % (s.model or "a model of Anthropic's")
+            yield Finding("model-restricted", "error", symptom, cause, fix, detail)
     found = s.find("ANTHROPIC_MODEL") if s.get("ANTHROPIC_MODEL") else s.find("model")
     ours = [str(one.get("ANTHROPIC_MODEL")) for one in s.routes.values()]
     if not s.self_hosted:
         if found and not s.provider and s.wanted in ours:
             symptom = "%s, a self-hosted model, is asked of Anthropic" % s.wanted
             fix = found.remove + ", or pick another model: claude --model opus"
-            cause = "Set by %s" % found.source.path
+            cause = "It is the default that /model kept, or is set, and no base URL is"
             yield Finding("model-at-anthropic", "error", symptom, cause, fix)
     elif s.there and s.model not in s.served:
         symptom = "%s does not serve %s" % (hidden(s.url), s.model or "Anthropic's models")
-        cause = "Set by %s" % found.source.path if found else "No model is set"
+        cause = "The session asks for a model that none of the routes there has"
         fix = "It serves %s" % ", ".join(s.served)
         fix = change(found, s.served[0]) if found else fix
         yield Finding("model-elsewhere", "error", symptom, cause, fix)
@@ -633,10 +647,10 @@ def tiers(s: Session) -> Iterator[Finding]:
     ]
     if bad:
         symptom = "Background calls ask %s for models that it does not serve" % hidden(s.url)
-        cause = "Unset, or another server's model: %s" % ", ".join(bad)
+        cause = "A tier is unset, or has another server's model"
         name = s.served[0] if s.served else s.model or "the server's model"
         fix = "Set each to %s, or start by a use-script" % name
-        yield Finding("tiers-elsewhere", "warning", symptom, cause, fix)
+        yield Finding("tiers-elsewhere", "warning", symptom, cause, fix, ", ".join(bad))
 
 
 def context(s: Session) -> Iterator[Finding]:
@@ -650,7 +664,7 @@ def context(s: Session) -> Iterator[Finding]:
         cause = "The client assumes 1,000,000 tokens, and the server refuses long conversations"
         yield Finding("context-unset", "error", "%s is not set" % name, cause, fix)
     elif right is not None and told.value != right:
-        cause = "%s holds %s tokens" % (s.model, right)
+        cause = "The server of this model holds another number of tokens"
         symptom = "%s is %s" % (name, told.value)
         yield Finding("context-other", "error", symptom, cause, change(told, right))
     others = MODELS if s.get("ANTHROPIC_MODEL") else (*MODELS, "model")
@@ -663,20 +677,25 @@ def context(s: Session) -> Iterator[Finding]:
     window, limit = s.find("CLAUDE_CODE_AUTO_COMPACT_WINDOW"), right or (told and told.value) or ""
     if window and window.value.isdecimal() and limit.isdecimal() and int(window.value) > int(limit):
         symptom = "%s is %s" % (window.name, window.value)
-        cause = "It is larger than the %s tokens of the context" % limit
-        yield Finding("compaction-window", "warning", symptom, cause, window.remove)
+        cause, detail = "It is larger than the context", "that is %s tokens" % limit
+        yield Finding("compaction-window", "warning", symptom, cause, window.remove, detail)
+
+
+def secret_headers(s: Session) -> list[str]:
+    """The names of the user's headers that prove something."""
+    names = re.findall(r"(?m)^\s*([\w-]+)\s*:", str(s.get("ANTHROPIC_CUSTOM_HEADERS")))
+    return [n for n in names if re.search("auth|key|token|cookie|secret|password", n, re.I)]
 
 
 def headers(s: Session) -> Iterator[Finding]:
-    found = s.find("ANTHROPIC_CUSTOM_HEADERS")
-    names = re.findall(r"(?m)^\s*([\w-]+)\s*:", str(found.value)) if found else []
-    secret = [n for n in names if re.search("auth|key|token|cookie|secret|password", n, re.I)]
+    found, secret = s.find("ANTHROPIC_CUSTOM_HEADERS"), secret_headers(s)
     if found and secret:
         symptom = "ANTHROPIC_CUSTOM_HEADERS carries %s" % ", ".join(secret)
-        cause = "They go to %s with each request" % s.goes_to
         if s.self_hosted:
+            cause = "Headers of the user's go to a self-hosted server with each request"
             yield Finding("header-secret", "error", symptom, cause, found.remove)
         else:
+            cause = "Headers of the user's go to Anthropic with each request"
             yield Finding("header-to-anthropic", "warning", symptom, cause, found.remove)
 
 
@@ -735,9 +754,10 @@ def typos(s: Session) -> Iterator[Finding]:
                 continue
             # 0.93 keeps apart all names that the client knows (schema of August 2026).
             for meant in difflib.get_close_matches(name, VARIABLES, 1, 0.93):
-                cause = "%s sets it, and the client knows no such variable" % source.path
+                cause = "The client knows no such variable"
                 symptom = "%s looks like a slip of the pen" % name
-                yield Finding("typo", "warning", symptom, cause, "Call it %s" % meant)
+                detail = "set by %s" % source.path
+                yield Finding("typo", "warning", symptom, cause, "Call it %s" % meant, detail)
 
 
 def change(found: Value, value: str) -> str:
@@ -775,8 +795,18 @@ CHECKS = (
 )
 
 
+#: What matters also where the user goes their own way: what beats or disturbs the routes, gives a
+#: login or a key of Anthropic's away, or cannot work. All else there is theirs.
+ANYWHERE = (
+    *("settings-unread", "login-forced", "url-managed", "export-beaten", "no-url", "typo"),
+    *("key-astray", "login-astray", "token-to-anthropic", "left-over"),
+)
+
+
 def findings(s: Session) -> list[Finding]:
     found = [finding for check in CHECKS for finding in check(s)]
+    if s.own_way:
+        found = [finding for finding in found if finding.name in ANYWHERE]
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
@@ -855,7 +885,8 @@ def in_words(said: dict[str, Any], start: str) -> Iterator[str]:
     for row in rows if said["variables"] else ():
         yield "  ".join(text.ljust(widths[i]) for i, text in enumerate(row)).rstrip()
     for one in said["findings"]:
-        yield "\n%(severity)s: %(symptom)s\n  %(cause)s\n  %(fix)s" % one
+        more = " (%(detail)s)" % one if one["detail"] else ""
+        yield "\n%(severity)s: %(symptom)s\n  %(cause)s" % one + more + "\n  %(fix)s" % one
 
 
 def main(arguments: list[str], where: Places, routes: Path = ROUTES) -> int:

@@ -397,9 +397,9 @@ BY_HAND = {
         *("login-astray", "context-1m", "context-other", "compaction-window"),
     ),
     "ANTHROPIC_BASE_URL=glm:8000": ("no-url",),
-    "ANTHROPIC_BASE_URL=http://else:1/v1": ("url-path", "no-route"),
+    "ANTHROPIC_BASE_URL=http://else:1/v1 ANTHROPIC_MODEL=claude-glm": ("url-path", "no-route"),
     "CLAUDE_CODE_USE_BEDROCK=1 HOMEPORT_ROUTE=claude-old": ("other-provider", "unknown-route"),
-    "ANTHROPIC_CUSTOM_HEADERS=X-Api-Key:x": ("header-to-anthropic",),
+    "ANTHROPIC_CUSTOM_HEADERS=X-Api-Key:x": ("header-secret",),
 }
 
 

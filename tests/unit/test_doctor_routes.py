@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +24,7 @@ from homeport.catalog import MODELS
 from homeport.doctor import reach, reach_checks, route_checks, routes
 from homeport.doctor.names import closest, difference
 from homeport.doctor.reached import Model, Problem, Reached
-from homeport.doctor.table import CannotTell, Report, Subject, Unknown, findings_of
+from homeport.doctor.table import CannotTell, Report, Subject, Unknown, examine, findings_of
 from homeport.doctor.wanted import Route as Told
 from homeport.model import Endpoint, Route, Token
 
@@ -166,7 +166,7 @@ ROUTE = Told(
 
 def found(seen: Reached) -> list[str]:
     """The checks that find something, though others cannot be made."""
-    values = {name: name for name in ("alias", "url", "host", "port", "file", "status")}
+    values = {name: name for name in ("alias", "url", "host", "port", "address", "file", "status")}
     result = []
     for check in routes.AREA.checks:
         try:
@@ -226,6 +226,28 @@ def test_a_server_that_takes_the_call_only(place: Place, monkeypatch: pytest.Mon
     place.said.pause = 1
     place.route()
     assert place.names() == ["no-answer"]
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_server_that_says_a_little_now_and_then(
+    place: Place, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(reach, "ANSWER", 0.4)
+    listener = place.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+    def drip() -> None:
+        caller, _ = listener.accept()
+        with caller, suppress(OSError):
+            caller.sendall(start)
+            for _ in range(100):
+                caller.sendall(b"H")
+                time.sleep(0.05)
+
+    threading.Thread(target=drip, daemon=True).start()
+    place.route(listener.getsockname()[1])
+    started = time.monotonic()
+    assert place.names() == ["no-answer"]
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -290,6 +312,18 @@ def test_certificates(
     assert names(report) == expected
     if expected == ["cert-expiring"]:
         assert report.findings[0].symptom.endswith("expires in 19 days")
+
+
+def test_no_more_is_asked_of_a_signer_than_the_client_does() -> None:
+    """Its test authority has no keyUsage, which Python minds by itself since 3.13."""
+    assert not reach.trusting(None).verify_flags & ssl.VERIFY_X509_STRICT
+
+
+def test_an_address_of_ipv6_stands_in_brackets(place: Place) -> None:
+    assert reach.address("h", 1) == "h:1"
+    place.route(8000, "::1")
+    (subject,) = routes.look(place.desk.context())
+    assert subject.values["address"] == "[::1]:8000"
 
 
 def test_the_file_of_trusted_certificates_is_gone(place: Place) -> None:
@@ -435,7 +469,68 @@ def test_a_proxy_that_cannot_be_asked_through(place: Place) -> None:
     assert report.unchecked[0].why == "its proxy, of socks5, cannot be asked through"
 
 
+def test_the_fleet_sees_the_proxy_of_a_start_up_file(place: Place, free_port: int) -> None:
+    place.route(8000, "glm-host")
+    bashrc = "home/anna/.bashrc"
+    place.desk.write(bashrc, f"export HTTPS_PROXY=http://127.0.0.1:{free_port}\n")
+    (finding,) = place.report().findings
+    assert finding.check == "proxy" and "the proxy of HTTPS_PROXY" in finding.symptom
+    # What only a shell can tell may be a proxy that is in the way, or one that is not.
+    place.desk.write(bashrc, "export HTTPS_PROXY=$(which-proxy)\n")
+    report = place.report()
+    (unchecked,) = report.unchecked
+    assert not report.findings
+    assert unchecked.why.endswith(".bashrc:1 sets HTTPS_PROXY to what only a shell can tell")
+    proxies = "export HTTP_PROXY=http://p:1\nexport NO_PROXY=$HOSTS\n"
+    place.desk.write(bashrc, proxies)
+    assert "sets NO_PROXY to what" in place.report().unchecked[0].why
+    place.desk.routes.clear()
+    place.route()
+    assert place.report().is_healthy, "it is on this machine"
+
+
+SECRET = "http://user:hunter2/x@proxy:3128"
+
+
+def test_no_password_of_a_proxy_is_shown(place: Place) -> None:
+    place.route(8000, "glm-host")
+    report = place.report({"HTTP_PROXY": SECRET})
+    (finding,) = report.findings
+    assert (finding.check, finding.detail) == ("proxy", "what is set is no URL")
+    assert "hunter2" not in str(report)
+
+
 # What the client shows
+
+
+@pytest.mark.parametrize("token", ["geheim\nrest", "geheim\N{SNOWMAN}"])
+def test_a_token_that_cannot_be_sent(place: Place, token: str) -> None:
+    route = place.route()
+    place.desk.change(route, ANTHROPIC_AUTH_TOKEN=token)
+    report = place.report()
+    assert names(report) == ["token-broken"]
+    assert "geheim" not in str(report)
+
+
+def test_what_goes_wrong_with_one_route_is_that_routes_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.route()
+    before = reach.ask
+
+    def ask(url: str, *arguments: Any) -> reach.Reply:
+        if "other" in url:
+            raise ValueError("hunter2")
+        return before(url, *arguments)
+
+    monkeypatch.setattr(reach, "ask", ask)
+    (own,) = place.desk.routes
+    place.desk.routes.append(replace(own, name="other", url="http://other:1"))
+    report = examine([routes.AREA], place.desk.context())
+    assert "claude-glm is reachable" in report.healthy[0]
+    whys = {(one.about, one.why) for one in report.unchecked}
+    assert whys == {("other", "asking it ends by a ValueError")}
+    assert "hunter2" not in str(report)
 
 
 def test_no_key_of_anthropics_is_shown(place: Place) -> None:

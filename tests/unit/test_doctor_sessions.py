@@ -10,7 +10,7 @@ import pytest
 
 from homeport import claude_code
 from homeport.catalog import MODELS
-from homeport.doctor import sessions
+from homeport.doctor import routes, sessions, start_up
 from homeport.doctor.start_up import lines
 from homeport.model import Endpoint, Route, Token
 from homeport.remote import explain
@@ -25,6 +25,7 @@ URL = GLM.endpoint.url
 USER, MANAGED = "home/anna/.claude/settings.json", "etc/claude-code/managed-settings.json"
 BASHRC = "home/anna/.bashrc"
 CONTEXT = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
+TIER = {"ANTHROPIC_DEFAULT_OPUS_MODEL": "claude-glm"}
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_healthy_desk(desk: Desk, shell: dict[str, str] | None) -> None:
         ("model-unlisted", by_hand(ANTHROPIC_DEFAULT_OPUS_MODEL="claude-glm"),
          {MANAGED: {"availableModels": ["opus"]}}),
         ("header-secret", exports(ANTHROPIC_CUSTOM_HEADERS="X-Api-Key: geheim"), {}),
-        ("header-to-anthropic", {"ANTHROPIC_CUSTOM_HEADERS": "X-Api-Key: geheim"}, {}),
+        ("header-to-anthropic", {"ANTHROPIC_CUSTOM_HEADERS": "X-Api-Key: geheim", **TIER}, {}),
         ("unknown-route", exports(HOMEPORT_ROUTE="claude-old"), {}),
         ("url-path", by_hand(ANTHROPIC_BASE_URL=f"{URL}/v1"), {}),
         ("no-url", by_hand(ANTHROPIC_BASE_URL="glm-host:8000"), {}),
@@ -116,7 +117,110 @@ def test_findings(desk: Desk, check: str, shell: dict[str, str], files: dict[str
     assert len(names(report)) == len({(one.check, one.symptom) for one in report.findings})
     (row,) = (one for one in sessions.AREA.checks if one.name == check)
     assert {one.cause for one in report.findings if one.check == check} == {row.cause}
+    session = routes.session_of(desk.context(shell))
+    causes = {one.cause for one in explain.findings(session) if one.name == check}
+    assert causes <= {row.cause}, "the same words in both"
     assert KEY not in str(report) and "geheim" not in str(report)
+
+
+CORP = "https://llm.corp.example/anthropic"
+GATEWAY = {"ANTHROPIC_BASE_URL": CORP, "ANTHROPIC_AUTH_TOKEN": "of-the-gateway"}
+BY_KEY = {"ANTHROPIC_BASE_URL": CORP, "ANTHROPIC_API_KEY": "sk-of-the-gateway"}
+BEDROCK = {"CLAUDE_CODE_USE_BEDROCK": "1"}
+
+#: What users have who go elsewhere by intent.
+OWN_WAYS: list[tuple[dict[str, str], dict[str, Any]]] = [
+    (GATEWAY, {}),
+    (BY_KEY, {}),
+    ({**GATEWAY, **BY_KEY}, {}),
+    ({**GATEWAY, "ANTHROPIC_MODEL": "corp/opus", "HTTPS_PROXY": "http://proxy:1"}, {}),
+    ({**GATEWAY, "ANTHROPIC_BASE_URL": "http://localhost:4000", "HTTP_PROXY": "http://p:1"}, {}),
+    ({}, {"env": GATEWAY}),
+    ({}, {"env": BY_KEY, "model": "opus"}),
+    ({"ANTHROPIC_BASE_URL": CORP}, {"apiKeyHelper": "corp-key"}),
+    ({"ANTHROPIC_AUTH_TOKEN": "sk-ant-oat01-abcdefghijklmnop"}, {"model": "opus[1m]"}),
+    ({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(GLM.model.max_output)}, {}),
+]
+
+
+@pytest.mark.parametrize(("shell", "user"), OWN_WAYS)
+def test_whoever_goes_elsewhere_by_intent_is_healthy(
+    desk: Desk, shell: dict[str, str], user: dict[str, Any]
+) -> None:
+    desk.write(USER, {**claude_code.NEUTRAL_SETTINGS, **user})
+    assert desk.report("sessions", shell).is_healthy
+    desk.write(BASHRC, "".join(f"export {name}='{value}'\n" for name, value in shell.items()))
+    assert desk.report("sessions").is_healthy
+
+
+def test_a_gateway_that_takes_a_header(desk: Desk) -> None:
+    """It is the user's own, and goes to each route as well."""
+    shell = {"ANTHROPIC_BASE_URL": CORP, "ANTHROPIC_CUSTOM_HEADERS": "X-Corp-Key: geheim"}
+    report = desk.report("sessions", shell)
+    assert {(one.check, one.about) for one in report.findings} == {("header-secret", GLM.alias)}
+
+
+def test_another_cloud_matters_where_it_beats_a_route(desk: Desk) -> None:
+    for shell, user in ((BEDROCK, {}), ({}, {"env": BEDROCK})):
+        desk.write(USER, user)
+        (finding,) = desk.report("sessions", shell).findings
+        assert (finding.check, finding.about) == ("other-provider", GLM.alias)
+    desk.change(GLM, CLAUDE_CODE_USE_BEDROCK="")
+    desk.change(LAPTOP, CLAUDE_CODE_USE_BEDROCK="")
+    assert desk.report("sessions", {}).is_healthy
+
+
+def test_a_real_key_on_its_way_to_a_gateway(desk: Desk) -> None:
+    for name in explain.SECRETS:
+        (finding,) = desk.report("sessions", {"ANTHROPIC_BASE_URL": CORP, name: KEY}).findings
+        assert (finding.check, finding.about) == ("key-astray", "claude")
+
+
+def test_a_policy_on_models_is_no_matter_of_ours(desk: Desk) -> None:
+    desk.write(MANAGED, {"availableModels": ["sonnet"]})
+    found = desk.report("sessions", {"ANTHROPIC_MODEL": "opus"}).findings
+    assert {one.about for one in found} == {GLM.alias, LAPTOP.alias}
+
+
+def test_a_key_that_is_the_users_login(desk: Desk) -> None:
+    said: dict[str, Any] = {"customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
+    desk.write("home/anna/.claude.json", said)
+    assert desk.report("sessions", {"ANTHROPIC_API_KEY": KEY}).is_healthy
+    other = desk.report("sessions", {"ANTHROPIC_API_KEY": KEY[:-1] + "x"})
+    assert names(other) == ["key-left-over"]
+    desk.write(BASHRC, "export ANTHROPIC_API_KEY=$(pass show key)\n")
+    assert desk.report("sessions").is_healthy
+    desk.write("home/anna/.claude.json", {**said, "oauthAccount": {"emailAddress": "a@b"}})
+    assert names(desk.report("sessions", {"ANTHROPIC_API_KEY": KEY})) == ["key-left-over"]
+    desk.write("home/anna/.claude.json", "{")
+    assert names(desk.report("sessions")) == ["key-left-over"]
+
+
+@pytest.mark.parametrize("name", explain.SECRETS)
+def test_a_key_that_only_a_shell_can_tell(desk: Desk, name: str) -> None:
+    text = f'export {name}="$(pass show key)"\nexport ANTHROPIC_BASE_URL='
+    file = desk.write(BASHRC, f"{text}{CORP}\n")
+    assert desk.report("sessions").is_healthy
+    desk.write(BASHRC, f"{text}{URL}\n")
+    report = desk.report("sessions")
+    (unchecked,) = report.unchecked
+    assert unchecked.why == f"{file}:1 sets {name} to what only a shell can tell"
+    assert "login-astray" not in names(report)
+
+
+def test_a_base_url_that_only_a_shell_can_tell(desk: Desk) -> None:
+    text = 'export ANTHROPIC_BASE_URL="https://$CORP"\nexport ANTHROPIC_AUTH_TOKEN=of-corp\n'
+    desk.write(BASHRC, text)
+    report = desk.report("sessions")
+    assert not report.findings, "the token is not on its way to Anthropic"
+    assert "sets ANTHROPIC_BASE_URL to what only a shell can tell" in report.unchecked[0].why
+
+
+def test_what_a_finding_has_of_its_own_is_said_beside_its_cause(desk: Desk) -> None:
+    shell = by_hand(ANTHROPIC_DEFAULT_HAIKU_MODEL="claude-haiku-4-5")
+    found = {one.check: one.detail for one in desk.report("sessions", shell).findings}
+    assert found["tiers-elsewhere"] == "ANTHROPIC_DEFAULT_HAIKU_MODEL"
+    assert found["auto-mode"] == ""
 
 
 def test_a_key_that_is_given_away_is_the_first_of_all(desk: Desk) -> None:
@@ -161,15 +265,12 @@ def test_what_a_start_up_file_exports(desk: Desk, path: str) -> None:
     (line,) = lines(desk.home, desk.root)
     assert (line.name, line.value, line.path) == ("ANTHROPIC_API_KEY", value, str(file))
     report = desk.report("sessions")
-    if value is None:
-        (unchecked,) = report.unchecked
-        assert unchecked.why == f"{file}:2 sets ANTHROPIC_API_KEY to what only a shell can tell"
-        return
+    assert not report.unchecked
     (finding,) = report.findings
     place = f"{file}:{line.number}"
     assert (finding.check, finding.about) == ("key-left-over", "claude")
     assert finding.symptom == f"An ANTHROPIC_API_KEY is set by {place}"
-    assert finding.fix == f"Remove ANTHROPIC_API_KEY from {place}, and open a new shell"
+    assert finding.fix.startswith(f"Remove ANTHROPIC_API_KEY from {place}, and open a new shell; ")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +311,7 @@ def test_a_start_up_file_that_cannot_be_read(desk: Desk, monkeypatch: pytest.Mon
     def refuse(*_: object) -> str:
         raise PermissionError(13, "Permission denied", "/x")
 
-    monkeypatch.setattr(sessions, "lines", refuse)
+    monkeypatch.setattr(start_up, "lines", refuse)
     (unchecked,) = desk.report("sessions").unchecked
     assert unchecked.checks == ("key-left-over",)
     assert unchecked.why == "/x cannot be read: Permission denied"

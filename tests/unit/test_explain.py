@@ -154,6 +154,19 @@ def test_the_strongest_source_wins(desk: Desk, strongest: int) -> None:
     assert [source.path for source, _ in found.beaten] == [*paths, "shell"]
 
 
+def test_a_gateway_of_the_users_own(desk: Desk) -> None:
+    corp = {"ANTHROPIC_BASE_URL": "https://corp/anthropic", "ANTHROPIC_AUTH_TOKEN": "of-corp"}
+    assert desk.session(**corp).own_way and desk.symptoms(**corp) == []
+    assert desk.symptoms(CLAUDE_CODE_USE_VERTEX="1") == []
+    # With a route's variables it is where one was, or should be.
+    moved = desk.session(**corp, ANTHROPIC_MODEL="claude-glm")
+    assert not moved.own_way
+    assert "no-route" in [one.name for one in explain.findings(moved)]
+    again = {**corp, "ANTHROPIC_BASE_URL": "https://corp/anthropic/v1"}
+    path, _ = explain.base_url(desk.session(**again))
+    assert path.fix == "Type: export ANTHROPIC_BASE_URL=https://corp/anthropic"
+
+
 def test_an_empty_value_removes_a_weaker_one(desk: Desk) -> None:
     desk.write("home/.claude/settings.json", {"env": {"ANTHROPIC_BASE_URL": ""}})
     assert not desk.session(ANTHROPIC_BASE_URL="http://own").self_hosted
