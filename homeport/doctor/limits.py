@@ -1,4 +1,5 @@
-"""What the client needs, in tokens, and how old it may be (measured, 2.1.330). Pure."""
+"""What the client needs, in tokens, and how old it may be (measured, 2.1.330); and what a machine
+lets models have. Pure."""
 
 from __future__ import annotations
 
@@ -21,3 +22,8 @@ LARGEST_OUTPUT = 20_000
 #: start with "claude-" since 2.1.324, and CLAUDE_STREAM_IDLE_TIMEOUT_MS before the answer's headers
 #: since 2.1.328 (docs/clients.md).
 OLDEST_CLIENT = (2, 1, 328)
+
+#: The share of the memory above which a model does not work at all: of a machine's own, of what
+#: CPU and GPU share, and of that from `LARGE_UNIFIED` bytes on (homeport/memory.py).
+RAM_SHARE, UNIFIED_SHARE, LARGE_UNIFIED_SHARE = 0.8, 2 / 3, 3 / 4
+LARGE_UNIFIED = 36 * 2**30
