@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from homeport import ROOT
+from homeport.doctor import answers
 from homeport.doctor.wanted import Service
 from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer
 from homeport.model import Endpoint, Route
