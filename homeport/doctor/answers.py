@@ -102,7 +102,8 @@ def _loads(service: Service, server: Server) -> tuple[Load, ...]:
     first = _load(service, server)
     if first is None:
         return ()
-    if not first.waiting and not _is_full(first):
+    waits = first.waiting and service.engine != LLAMA_CPP  # which has one place
+    if not waits and not _is_full(first):
         return (first,)
     found = [first]
     for _ in range(_LOOKS - 1):

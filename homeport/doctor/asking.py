@@ -137,9 +137,7 @@ class _Exchange:
         """The status, and the body."""
         try:
             self.connection.connect()
-            self.socket = (
-                self.connection.sock
-            )  # which the connection forgets before its answer ends
+            self.socket = self.connection.sock  # the connection forgets it before the answer ends
             self.connection.request("POST" if data else "GET", self.path + path, data, headers)
             answer = self.connection.getresponse()
             body = answer.read(_MOST)

@@ -111,6 +111,8 @@ def _cache_full(seen: Seen) -> Iterator[Values]:
 
 
 def _waiting(seen: Seen) -> Iterator[Values]:
+    if seen.service.engine == LLAMA_CPP:
+        return  # it has one place, where its user's requests wait for each other
     waiting = [one.waiting for one in _loads(seen)]
     if len(waiting) > 1 and all(waiting):
         least = "%d" % min(number or 0 for number in waiting)
@@ -206,8 +208,7 @@ CHECKS: tuple[Check[Seen], ...] = (
         symptom="{waiting} requests wait for {alias}, for {seconds} s",
         cause="more requests at once than it computes together",
         fix="add a replica, or set a larger max_num_seqs where its cache has room",
-        source="/metrics: vllm:num_requests_waiting, sglang:num_queue_reqs, "
-        "llamacpp:requests_deferred",
+        source="/metrics: vllm:num_requests_waiting, sglang:num_queue_reqs",
         find=_waiting,
         warning=True,
     ),

@@ -458,6 +458,10 @@ def untried(seen: Seen, why: str, *loads: Load) -> Seen:
             f"claude-fable5 is up at http://127.0.0.1:18080 ({AT_WORK})",
         ),
         (
+            untried(LAPTOP, AT_WORK, *3 * [Load(running=1, waiting=2)]),
+            f"claude-fable5 is up at http://127.0.0.1:18080 ({AT_WORK})",
+        ),
+        (
             untried(LAPTOP, IN_USE, Load(running=0, waiting=0, asked=400_000, hits=350_000)),
             f"claude-fable5 is up at http://127.0.0.1:18080 ({IN_USE})",
         ),
