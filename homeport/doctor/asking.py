@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
+import threading
 import time
-import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .engine_log import without_secrets
 
-#: Seconds that an answer may take, and one of the model's where all of it is looked at.
+#: Seconds that an exchange may take, a question to the model, and that where all is looked at.
 TIMEOUT, ANSWER_TIMEOUT, LONG_TIMEOUT = 5, 10, 120
+
+#: Bytes of an answer that are read.
+_MOST = 4 * 2**20
 
 #: What becomes of a request, as `Reply.state` has it.
 ANSWERS, REFUSED, SILENT, LOADING, TOKEN, FAILS = (
@@ -74,20 +79,21 @@ class Server:
         if session:
             headers["X-Claude-Code-Session-Id"] = session
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310 - our own url
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
         started = time.monotonic()
         try:
-            with opener.open(request, timeout=timeout) as answer:
-                text = answer.read().decode(errors="replace")
-        except urllib.error.HTTPError as error:
-            state = {503: LOADING, 401: TOKEN, 403: TOKEN}.get(error.code, FAILS)
-            return Reply(state, error.read().decode(errors="replace"), error.code)
-        except (OSError, ValueError) as error:
-            return _without(getattr(error, "reason", error))
+            with _Exchange(self.url, timeout) as exchange:
+                status, text = exchange.made(path, data, headers)
+        except OSError as error:
+            return _without(error)
+        except ValueError:  # its text has the header
+            return Reply(FAILS, "its token, or its URL, has what no request can have")
         except Exception as error:  # what is no HTTP: http.client has kinds of its own
             return Reply(FAILS, "it does not speak HTTP (%s)" % type(error).__name__)
-        return Reply(ANSWERS, text, 200, time.monotonic() - started)
+        if 200 <= status < 300:
+            return Reply(ANSWERS, text, status, time.monotonic() - started)
+        if self.token:
+            text = text.replace(self.token, "…")
+        return Reply({503: LOADING, 401: TOKEN, 403: TOKEN}.get(status, FAILS), text, status)
 
     def message(
         self, model: str, messages: Any, timeout: float = ANSWER_TIMEOUT, **more: Any
@@ -97,11 +103,51 @@ class Server:
         return self.ask("/v1/messages", body, timeout, **more)
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """A token goes to no other host, wherever a server sends its callers."""
+class _Exchange:
+    """One request and its answer, past any proxy, and never to where a server sends its callers.
+    All of it ends after `timeout` seconds, also with a server that says a byte now and then: with
+    a `TimeoutError`."""
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
+    def __init__(self, url: str, timeout: float) -> None:
+        parts = urllib.parse.urlsplit(url)
+        tls = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
+        self.connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+        self.socket: Optional[socket.socket] = None
+        self.path = parts.path.rstrip("/")
+        self.late = threading.Event()
+        self.timer = threading.Timer(timeout, self.end)
+        self.timer.daemon = True
+
+    def __enter__(self) -> _Exchange:
+        self.timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.timer.cancel()
+        self.connection.close()
+
+    def end(self) -> None:
+        self.late.set()
+        with suppress(OSError):  # it is over
+            if self.socket:
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def made(self, path: str, data: Optional[bytes], headers: Mapping[str, str]) -> tuple[int, str]:
+        """The status, and the body."""
+        try:
+            self.connection.connect()
+            self.socket = self.connection.sock  # the connection forgets it before the answer ends
+            self.connection.request("POST" if data else "GET", self.path + path, data, headers)
+            answer = self.connection.getresponse()
+            body = answer.read(_MOST)
+        except Exception:
+            if self.late.is_set():
+                raise TimeoutError from None
+            raise
+        if self.late.is_set():
+            raise TimeoutError
+        return answer.status, body.decode(errors="replace")
 
 
 def _without(reason: object) -> Reply:

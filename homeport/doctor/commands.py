@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
@@ -52,20 +54,44 @@ def run(command: list[str], variables: Mapping[str, str]) -> Union[Said, Unknown
     """The same of a program at a path, with `variables` added to this process's."""
     name = Path(command[0]).name
     try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "LC_ALL": "C", **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=PATIENCE,
-        )
+        return ended(command, {**os.environ, "LC_ALL": "C", **variables})
     except subprocess.TimeoutExpired:
         return Unknown("%s says nothing for %.0f s" % (name, PATIENCE))
     except OSError as error:
         return Unknown("%s cannot be started: %s" % (name, error.strerror))
-    output, errors = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
-    return Said(done.returncode, output, errors)
+
+
+def ended(command: Sequence[str], environment: Mapping[str, str]) -> Said:
+    """What a program says, with this environment. Raises `OSError`, and `TimeoutExpired` where it
+    does not end: then it is killed with all that it started, and not waited for, as one that sleeps
+    in a driver does not even end by that."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        found = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        raise
+    output, errors = (text.decode(errors="replace") for text in found)
+    return Said(process.returncode, output, errors)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(OSError):  # it has ended meanwhile, or is another user's
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+    try:
+        process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        process.returncode = -signal.SIGKILL  # so that Python does not tell of it either
 
 
 def answer(words: tuple[str, ...], context: Context) -> Union[str, Unknown]:

@@ -1,5 +1,5 @@
-"""What the client needs, in tokens, how old it may be (measured, 2.1.330), and what certificates
-and clocks may be. Pure."""
+"""What the client needs, in tokens, and how old it may be (measured, 2.1.330); what a machine lets
+models have; what certificates and clocks may be. Pure."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ EXPIRES_SOON = 21
 #: Seconds by which two clocks may differ before tokens and certificates are refused
 #: (homeport/gpu_checks.py).
 CLOCKS_DIFFER = 120
+
+#: The share of the memory above which a model does not work at all: of a machine's own, of what
+#: CPU and GPU share, and of that from `LARGE_UNIFIED` bytes on (homeport/memory.py).
+RAM_SHARE, UNIFIED_SHARE, LARGE_UNIFIED_SHARE = 0.8, 2 / 3, 3 / 4
+LARGE_UNIFIED = 36 * 2**30

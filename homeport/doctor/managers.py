@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Optional, Union
 
+from . import commands
+from .commands import Said
 from .table import Unknown
 from .wanted import LAUNCHD, SUPERVISORD, SYSTEM, Service
-
-#: Seconds that a manager has to answer.
-TIMEOUT = 5
 
 #: What becomes of a service, as `State.phase` has it. It restarts while its manager waits to start
 #: it again, and is unloaded where its manager does not know a definition that is there.
@@ -90,8 +89,8 @@ def log(service: Service, manager: str) -> Log:
                      "-o", "short-unix", "--no-pager"])  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         return Unknown("its log cannot be read: %s" % error)
-    lines = list(journal(said.stdout))
-    if not lines and ("insufficient permissions" in said.stderr or "Hint:" in said.stderr):
+    lines = list(journal(said.output))
+    if not lines and ("insufficient permissions" in said.errors or "Hint:" in said.errors):
         return Unknown("its journal is not for this user to read: %s" % service.logs)
     return tuple(lines)
 
@@ -102,7 +101,7 @@ def killed_by_kernel() -> list[Line]:
         said = _run(["journalctl", "-k", "-n", "2000", "-o", "short-unix", "--no-pager", "-q"])
     except (OSError, subprocess.SubprocessError):
         return []
-    lines = journal(said.stdout)
+    lines = journal(said.output)
     return [Line(one.text, one.at, False) for one in lines if _KILLED_FOR_MEMORY.search(one.text)]
 
 
@@ -137,10 +136,10 @@ def _of(manager: str) -> list[str]:
 def _systemd(service: Service, manager: str) -> Union[State, Unknown]:
     wanted = "LoadState,ActiveState,SubState,Result,UnitFileState,MainPID,ExecMainStatus"
     said = _run(["systemctl", *_of(manager), "show", service.name + ".service", "-p", wanted])
-    if said.returncode:
-        why = (said.stderr.strip().splitlines() or ["status %d" % said.returncode])[0]
+    if said.status:
+        why = (said.errors.strip().splitlines() or ["status %d" % said.status])[0]
         return Unknown("systemd cannot be asked: %s" % why)
-    return systemds(said.stdout, manager == SYSTEM or _lingers())
+    return systemds(said.output, manager == SYSTEM or _lingers())
 
 
 def systemds(text: str, lingers: bool) -> State:
@@ -194,9 +193,9 @@ def journal(text: str) -> Iterable[Line]:
 def _launchd(service: Service) -> State:
     place = "gui/%d" % os.getuid()
     said = _run(["launchctl", "print", "%s/%s" % (place, service.name)])
-    if said.returncode:
+    if said.status:
         return State(UNLOADED if Path(service.definition).exists() else MISSING)
-    return launchds(said.stdout, _run(["launchctl", "print-disabled", place]).stdout, service.name)
+    return launchds(said.output, _run(["launchctl", "print-disabled", place]).output, service.name)
 
 
 def launchds(text: str, disabled: str, name: str) -> State:
@@ -261,16 +260,8 @@ def _tail(path: Path) -> list[str]:
         return []
 
 
-def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=TIMEOUT,
-        env=environment(os.environ),
-    )
+def _run(words: list[str]) -> Said:
+    return commands.ended(words, environment(os.environ))
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

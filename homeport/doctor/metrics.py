@@ -16,8 +16,8 @@ from .wanted import LLAMA_CPP, SGLANG, VLLM
 class Load:
     """How busy a server is, at one moment: requests that are `running` and `waiting`, the share of
     its cache that is in use, and since it was started the tokens that were looked for in its prefix
-    cache (`asked`) and found (`hits`), and the requests that were `preempted`. None where it does
-    not say."""
+    cache (`asked`) and found (`hits`), and the requests that were `preempted`; `longest` is
+    the most tokens that it ever held of one conversation. None where it does not say."""
 
     running: Optional[float] = None
     waiting: Optional[float] = None
@@ -25,6 +25,11 @@ class Load:
     asked: Optional[float] = None
     hits: Optional[float] = None
     preempted: Optional[float] = None
+    longest: Optional[float] = None
+
+    @property
+    def is_at_work(self) -> bool:
+        return bool(self.running or self.waiting)
 
 
 #: The names of each, the newest first. Several series of one name, such as of several replicas in
@@ -53,6 +58,7 @@ _NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         # Those that were not cached are counted apart.
         "asked": ("llamacpp:prompt_tokens_total",),
         "hits": ("llamacpp:prompt_tokens_cached_total",),
+        "longest": ("llamacpp:n_tokens_max",),
     },
 }
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import re
 import socket
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ..remote.explain import hidden
-from .managers import TIMEOUT
+from .commands import ended
+from .limits import LARGE_UNIFIED, LARGE_UNIFIED_SHARE, RAM_SHARE, UNIFIED_SHARE
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class Process:
     halted: bool = False
 
     @property
-    def command(self) -> str:
-        return " ".join(self.words) or "process %d" % self.pid
+    def program(self) -> str:
+        """Its name alone: a command line may have a key in it."""
+        words = " ".join(self.words).split()
+        return Path(words[0]).name if words else "a program"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Processes:
         """Whose it is, in words."""
         process = self.get(listener.pid)
         if process:
-            return "%s (process %d)" % (shortened(hidden(process.command)), process.pid)
+            return "%s (process %d)" % (process.program, process.pid)
         return "a process of %s" % _user(listener.user)
 
 
@@ -89,7 +91,7 @@ def look() -> Processes:
     )
 
 
-def shortened(text: str, length: int = 80) -> str:
+def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 2] + " …"
 
 
@@ -211,8 +213,7 @@ def _seconds(age: str) -> float:
 
 
 def _run(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
-    return done.stdout
+    return ended(words, {**os.environ, "LC_ALL": "C"}).output
 
 
 def _user(number: int) -> str:
@@ -224,8 +225,25 @@ def _user(number: int) -> str:
         return "user %d" % number
 
 
-def memory() -> int:
-    """The bytes of this machine's memory."""
+def for_models() -> int:
+    """The bytes of this machine's memory that models may take; 0 where a graphics card may have
+    memory of its own for them."""
+    if Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists():
+        return 0
+    is_unified = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return share_for_models(_memory(), is_unified)
+
+
+def share_for_models(memory: int, is_unified: bool) -> int:
+    """Of a memory as sold, in whole GiB: kernel and firmware keep some of it."""
+    installed = -(-memory // 2**30) * 2**30
+    if not is_unified:
+        return int(installed * RAM_SHARE)
+    large = installed >= LARGE_UNIFIED
+    return int(installed * (LARGE_UNIFIED_SHARE if large else UNIFIED_SHARE))
+
+
+def _memory() -> int:
     if Path("/proc/meminfo").exists():
         found = re.search(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text())
         return int(found[1]) * 1024 if found else 0

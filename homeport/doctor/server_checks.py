@@ -260,6 +260,8 @@ def healthy(seen: Seen) -> str:
     service, tries = seen.service, tried(seen)
     if not seen.is_up or service.engine == ROUTER:
         return "%s runs" % service.alias if not seen.service.answers or seen.is_up else ""
+    if seen.answers and seen.answers.untried:
+        return "%s is up at %s (%s)" % (service.alias, service.url, seen.answers.untried)
     return "%s answers at %s in %.2f s" % (service.alias, service.url, known(tries.took))
 
 

@@ -27,8 +27,8 @@ class Seen:
     """A service, and what became of it. `reply` is what it says to the first question, None where
     it answers nobody; `answers` is there where it does. `tree` is its process and those below it,
     `others` who else listens on its port, in words, `listens` where it itself listens; `memory` the
-    machine's, in bytes; `build` that of a llama.cpp that runs, and `addresses` what the host of its
-    URL resolves to, where there are replicas."""
+    bytes that models may take, 0 where that is not known; `build` that of a llama.cpp that runs,
+    and `addresses` what the host of its URL resolves to, where there are replicas."""
 
     service: Service
     manager: str
@@ -102,7 +102,7 @@ def look(context: Context) -> Iterable[Subject[Seen]]:
         for _, state, _, _ in jobs:
             state.result()
         there = processes.look()  # not before the processes of these states
-        memory = processes.memory()
+        memory = processes.for_models()
         seen = [
             Seen(one, manager, state.result(), log.result(), *asked.result(), memory=memory)
             for one, state, log, asked in jobs

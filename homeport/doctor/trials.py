@@ -12,6 +12,7 @@ from typing import Callable, Optional, Union
 
 from ..remote import probe
 from .asking import ANSWER_TIMEOUT, ANSWERS, LONG_TIMEOUT, SILENT, Reply, Server, user
+from .engine_log import without_secrets
 from .metrics import Load
 from .table import Unknown
 from .wanted import LLAMA_CPP, Service
@@ -19,7 +20,6 @@ from .wanted import LLAMA_CPP, Service
 #: About as many tokens as it takes for each engine to keep some of them: llama.cpp keeps all, the
 #: others whole blocks, of 16 to several hundred by the model. A laptop without a GPU computes 30 a
 #: second.
-_SENTENCE = "The harbour has boats, cranes and gulls. "
 _SENTENCES = {LLAMA_CPP: 8}
 _SENTENCES_OF_BLOCKS = 130
 
@@ -44,18 +44,24 @@ class Trials:
 
 def made(
     service: Service, server: Server, model: str, loaded: Callable[[], Optional[Load]], deep: bool
-) -> Trials:
-    """Ask `server`, as `model`; `loaded` looks at what it counts."""
+) -> Optional[Trials]:
+    """Ask `server`, as `model`; `loaded` looks at what it counts. None where it is at work and does
+    not answer in time: that says nothing of it."""
     timeout = LONG_TIMEOUT if deep else ANSWER_TIMEOUT
     beginning = _beginning(service)
     before = loaded()
     first = server.message(model, [user(beginning + "One?")], timeout)
+    at_work = bool(before and before.is_at_work)
+    if first.state == SILENT and at_work:
+        return None
     if first.state != ANSWERS:
         said = "" if first.state == SILENT else first.error
         return replace(none(_why(first, timeout), deep), failed=said)
     second = server.message(model, [user(beginning + "Two?")], timeout)
     hits = _hits(service, second, before, loaded)
-    late = server.message(model, _LATE, timeout)
+    late = server.message(model, probe.with_late_system("Which word?"), timeout)
+    if at_work and SILENT in (second.state, late.state):
+        return None
     refused: Union[str, Unknown] = "" if late.state == ANSWERS else late.error
     if late.state == SILENT:
         refused = Unknown(_why(late, timeout))
@@ -74,14 +80,6 @@ def none(why: str, deep: bool) -> Trials:
     return Trials(unmade, unmade, unmade, unmade, unmade if deep else "")
 
 
-_LATE = [
-    user("Remember the word homeport."),
-    {"role": "system", "content": "Answer in one short sentence."},
-    {"role": "assistant", "content": "I will."},
-    user("Which word?"),
-]
-
-
 def _reuses(hits: Union[int, Unknown]) -> bool:
     return not isinstance(hits, Unknown) and hits > 0
 
@@ -89,7 +87,7 @@ def _reuses(hits: Union[int, Unknown]) -> bool:
 def _beginning(service: Service) -> str:
     """A new one each time, so that the first request finds none of it."""
     count = _SENTENCES.get(service.engine, _SENTENCES_OF_BLOCKS)
-    return "Session %s. " % time.time() + _SENTENCE * count
+    return "Session %s. " % time.time() + probe.SENTENCE * count
 
 
 def _why(reply: Reply, timeout: float) -> str:
@@ -102,16 +100,17 @@ def _hits(
     service: Service, reply: Reply, before: Optional[Load], loaded: Callable[[], Optional[Load]]
 ) -> Union[int, Unknown]:
     """By the answer's own count; some leave it out where nothing was found, or do not tell it
-    unless an option says so. Then by what the server counts, a moment later."""
+    unless an option says so. Then by what the server counts, a moment later, where it has nobody
+    else to count for."""
     if reply.state != ANSWERS:
         return Unknown(_why(reply, ANSWER_TIMEOUT))
     told, reused = _reused(reply)
     if reused:
         return reused
-    if before and before.hits is not None:
+    if before and before.hits is not None and not before.is_at_work:
         time.sleep(0.3)
         after = loaded()
-        if after and after.hits is not None:
+        if after and after.hits is not None and not after.is_at_work:
             return int(after.hits - before.hits)
     return 0 if told else Unknown("it does not say what its prefix cache had")
 
@@ -154,9 +153,9 @@ def _tool(service: Service, server: Server, model: str) -> Union[str, Unknown]:
     try:
         probe.tool_called(ask)
     except probe.Found as found:
-        return str(found.args[1])
+        return without_secrets(str(found.args[1]))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        return Unknown("the tool could not be tried: %s" % error)
+        return Unknown("the tool could not be tried: %s" % without_secrets(str(error)))
     return ""
 
 

@@ -57,7 +57,8 @@ def _of_process(seen: Seen, reply: Reply) -> str:
 
 
 def killed(seen: Seen) -> Optional[str]:
-    return None if isinstance(seen.log, Unknown) else managers.out_of_memory(seen.log)
+    said = None if isinstance(seen.log, Unknown) else managers.out_of_memory(seen.log)
+    return said and engine_log.without_secrets(said)
 
 
 def elsewhere(seen: Seen) -> str:
@@ -77,4 +78,5 @@ def _given(seen: Seen, option: str) -> str:
 
 def cause(seen: Seen) -> Optional[str]:
     """What its log says that it died of, and what to do, where that is known."""
-    return engine_log.cause(seen.service.engine, seen.lines)
+    found = engine_log.cause(seen.service.engine, seen.lines)
+    return found and engine_log.without_secrets(found)

@@ -25,6 +25,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+#: What conversations begin with that are to be found in a prefix cache.
+SENTENCE = "The harbour has boats, cranes and gulls. "
+
 
 class Found(Exception):
     """The state that was found."""
@@ -171,24 +174,24 @@ def tool_called(ask: "dict[str, Any]") -> str:
     return "%s(%s), and takes its result" % (TOOL["name"], json.dumps(calls[0]["input"]))
 
 
+def with_late_system(question: str) -> "list[dict[str, str]]":
+    """A conversation with a system message inside it, as the client has them since 2.1.154."""
+    return [
+        {"role": "user", "content": "Remember the word homeport."},
+        {"role": "system", "content": "Answer in one short sentence."},
+        {"role": "assistant", "content": "I will."},
+        {"role": "user", "content": question},
+    ]
+
+
 def late_system(ask: "dict[str, Any]") -> str:
-    text_of(
-        message(
-            ask,
-            [
-                {"role": "user", "content": "Remember the word homeport."},
-                {"role": "system", "content": "Answer in one short sentence."},
-                {"role": "assistant", "content": "I will."},
-                {"role": "user", "content": ask["question"]},
-            ],
-        )
-    )
+    text_of(message(ask, with_late_system(ask["question"])))
     return "inside a conversation"
 
 
 def cached(ask: "dict[str, Any]") -> str:
     """The same long beginning twice; a new one each time, so that the first is not cached."""
-    start = "Session %s. " % time.time() + "The harbour has boats, cranes and gulls. " * 100
+    start = "Session %s. " % time.time() + SENTENCE * 100
     for _ in range(2):
         answer = message(ask, [{"role": "user", "content": start + ask["question"]}], max_tokens=1)
     usage = answer["usage"]

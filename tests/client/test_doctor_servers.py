@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from homeport import ROOT
+from homeport.doctor import answers
 from homeport.doctor.wanted import Service
 from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer
 from homeport.model import Endpoint, Route
@@ -30,14 +31,15 @@ _LOOK = """
 import json, sys
 from homeport.doctor import answers
 from homeport.doctor.wanted import Service
-_, found = answers.asked(Service(**json.loads(sys.argv[1])), True)
-print(json.dumps(found and [found.tries.refused, found.tries.tool], default=str))
+_, found = answers.asked(Service(**json.loads(sys.argv[1])), sys.argv[2] == "deep")
+tries = found.tries
+print(json.dumps([found.untried, tries and tries.refused, tries and tries.tool], default=str))
 """
 
 
 @contextmanager
 def served(folder: Path, port: int, template: str) -> Iterator[tuple[Session, Any]]:
-    """A home with a route to the real llama.cpp with that template, and a deep look at it."""
+    """A home with a route to the real llama.cpp with that template, and a look at it."""
     route = Route(ALIGNED, Endpoint("localhost", port, TOKEN))
     weights, token = folder / "tiny.gguf", folder / "server.token"
     tiny_gguf.write(weights, template)
@@ -51,8 +53,9 @@ def served(folder: Path, port: int, template: str) -> Iterator[tuple[Session, An
     with conftest.loopback_namespace() as enter:
         look = [*enter, sys.executable, "-c", _LOOK, json.dumps(asdict(service))]
 
-        def looked() -> Any:
-            done = subprocess.run(look, cwd=ROOT, capture_output=True, text=True, timeout=400)
+        def looked(depth: str = "deep") -> Any:
+            words = [*look, depth]
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=400)
             return json.loads(done.stdout)
 
         process = subprocess.Popen(
@@ -76,7 +79,7 @@ ASK = "-p go --tools Bash --allowedTools Bash"
 def test_a_template_that_refuses_late_system_messages(tmp_path: Path, free_port: int) -> None:
     with served(tmp_path, free_port, tiny_gguf.ALTERNATING) as (session, look):
         shown = session.ask(f"source {session.route.script} {ASK}")
-        refused, _ = look()
+        _, refused, _ = look()
     assert "400" in shown
     assert "Conversation roles must alternate" in shown
     assert "Conversation roles must alternate" in refused
@@ -85,8 +88,20 @@ def test_a_template_that_refuses_late_system_messages(tmp_path: Path, free_port:
 def test_a_template_without_tools(tmp_path: Path, free_port: int) -> None:
     with served(tmp_path, free_port, tiny_gguf.NO_TOOLS) as (session, look):
         shown = session.ask(f"source {session.route.script} {ASK}")
-        refused, tool = look()
+        _, refused, tool = look()
     assert not (session.home / "proof.txt").exists(), "it did not call the tool"
     assert "Done" not in shown
     assert refused == ""
     assert tool == "it answers in words: the tool parser does not fit the model"
+
+
+def test_a_conversation_is_left_in_the_cache(tmp_path: Path, free_port: int) -> None:
+    """A question of the doctor's own could push it out; before there is one, it asks."""
+    with served(tmp_path, free_port, tiny_gguf.ALTERNATING) as (session, look):
+        for _ in range(2):  # its own questions do not count
+            untried, refused, _ = look("ordinary")
+            assert untried == ""
+            assert "Conversation roles must alternate" in refused
+        session.ask(f"source {session.route.script} {ASK}")
+        assert look("ordinary") == [answers.IN_USE, None, None]
+        assert "Conversation roles must alternate" in look("deep")[1]

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from homeport.doctor import (
     answers,
     asking,
+    commands,
     engine_log,
     managers,
     metrics,
@@ -33,8 +37,10 @@ from homeport.doctor.metrics import Load
 from homeport.doctor.processes import Listener, Process, Processes
 from homeport.doctor.servers import Seen
 from homeport.doctor.table import Unknown
+from homeport.doctor.trials import Trials
 from homeport.doctor.wanted import Service
 
+from ..running import wait_until
 from .test_doctor_servers import GLM, LLAMA, NOW
 
 # What managers say
@@ -241,6 +247,7 @@ def test_a_tree_of_processes_owns_its_sockets() -> None:
     assert there.owns(Listener("0.0.0.0", 8000, 7, None), tree)  # its process is not to be seen
     assert not there.owns(Listener("0.0.0.0", 8000, 1000, 8), tree)
     assert there.who(Listener("0.0.0.0", 8000, 1000, 8)) == "other (process 8)"
+    assert Process(8, 1, ("/usr/bin/vllm", "serve", "--api-key", "k"), 9, 0).program == "vllm"
 
 
 def test_no_secret_is_shown() -> None:
@@ -257,8 +264,12 @@ def test_no_secret_is_shown() -> None:
         "ServerArgs(api_key='geheim-1', x=1)",
         "Authorization: Bearer geheim-2",
         "sk-ant-geheim-4",
+        "non-default args: {'api_key': ['geheim-5', 'geheim-6'], 'password': 'a geheim-7'}",
+        "vllm serve m --api-key geheim-8 --port 1",
+        "proxy http://user:geheim-9/geheim-10@proxy:3128 refuses",
+        "Invalid header value b'Bearer geheim-11\\nx'",
     ]
-    shown = there.who(Listener("0.0.0.0", 8000, 1000, 8)) + str(engine_log.meaningful(lines, 3))
+    shown = there.who(Listener("0.0.0.0", 8000, 1000, 8)) + str(engine_log.meaningful(lines, 9))
     assert "geheim-" not in shown
     kept = "KeyError: 'invalid tool call parser: glm74', request (9000 tokens) exceeds"
     assert engine_log.without_secrets(kept) == kept
@@ -320,6 +331,11 @@ def test_options_of_a_command_line() -> None:
             Load(1, 0, None, 663, 318),
         ),
         (
+            "llama_cpp",
+            "llamacpp:n_tokens_max 1806\nllamacpp:requests_processing 0\n",
+            Load(0, longest=1806),
+        ),
+        (
             "llama_cpp",  # of 2025
             "llamacpp:kv_cache_usage_ratio 0.91\nllamacpp:requests_processing 0\n"
             "llamacpp:requests_deferred 2\n",
@@ -350,7 +366,8 @@ class Stand:
 
     cache: bool = True
     tells: bool = True
-    metrics: str = "llamacpp:requests_processing 0\nllamacpp:requests_deferred 0\n"
+    metrics: str = "llamacpp:requests_processing 0\nllamacpp:n_tokens_max 120\n"
+    slots: tuple[Mapping[str, Any], ...] = ({"is_processing": True},)
     late: int = 200
     status: int = 200
     token: str = ""
@@ -382,7 +399,7 @@ class Answer(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             self.say(200 if stand.metrics else 501, stand.metrics)
         elif self.path == "/slots":
-            self.say(200, [{"is_processing": True}])
+            self.say(200, list(stand.slots))
         elif self.path == "/props":
             about = {"n_ctx": 32_768}
             self.say(200, {"default_generation_settings": about, "build_info": "b11549-0a"})
@@ -451,19 +468,146 @@ def test_a_server_that_does_all_right() -> None:
             Unknown("it does not say what its prefix cache had"),
         ),
         (Stand(late=400), "refused", "400: Conversation roles must alternate"),
-        (Stand(metrics=""), "hits", Unknown("it is busy, so nothing was asked of it")),
-        (
-            Stand(metrics="llamacpp:requests_processing 1\n"),
-            "took",
-            Unknown("it is busy, so nothing was asked of it"),
-        ),
     ],
 )
 def test_what_requests_show(stand: Stand, attribute: str, expected: Any) -> None:
     got = asked(stand)
     assert getattr(got.tries, attribute) == expected
-    if isinstance(expected, Unknown) and "busy" in expected.why:
-        assert stand.asked == [], "nobody has to wait for the doctor"
+
+
+IDLE_METRICS = "llamacpp:requests_processing 0\n"
+
+
+@pytest.mark.parametrize(
+    ("stand", "untried"),
+    [
+        (Stand(metrics="llamacpp:requests_processing 1\n"), answers.AT_WORK),
+        (Stand(metrics=""), answers.AT_WORK),
+        (Stand(metrics=IDLE_METRICS + "llamacpp:n_tokens_max 2750\n"), answers.IN_USE),
+        (Stand(metrics=IDLE_METRICS + "llamacpp:prompt_tokens_total 2750\n"), answers.IN_USE),
+        (Stand(metrics="", slots=({"is_processing": False, "id_task": 5},)), answers.IN_USE),
+        (Stand(metrics="", slots=({"is_processing": False, "id_task": -1},)), ""),
+        (Stand(metrics=IDLE_METRICS + "llamacpp:n_tokens_max 0\n"), ""),
+    ],
+)
+def test_a_llama_cpp_that_is_in_use_is_not_asked(stand: Stand, untried: str) -> None:
+    """Nobody has to wait for the doctor, nor to have a conversation computed anew."""
+    got = asked(stand)
+    assert got.untried == untried
+    assert bool(stand.asked) is bool(got.tries) is (not untried)
+
+
+def test_a_deep_look_asks_a_llama_cpp_that_is_not_at_work() -> None:
+    stand = Stand(metrics=IDLE_METRICS + "llamacpp:n_tokens_max 2750\n")
+    with standing(stand) as service:
+        _, got = answers.asked(replace(service, tools=False), deep=True)
+    assert got
+    assert got.tries
+    assert (got.tries.hits, got.untried) == (150, "")
+
+
+def test_a_gpu_server_at_work_is_asked_and_need_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trials, "ANSWER_TIMEOUT", 0.2)
+    at_work = "vllm:num_requests_running 40\nvllm:num_requests_waiting 0\n"
+    assert asked(Stand(metrics=at_work), engine="vllm").tries == Trials(ANY, 150, "", False, "")
+    got = asked(Stand(metrics=at_work, slow=0.5), engine="vllm")
+    assert (got.tries, got.untried) == (None, answers.AT_WORK)
+    idle = at_work.replace("40", "0")
+    late = asked(Stand(metrics=idle, slow=0.5), engine="vllm").tries
+    assert late
+    assert isinstance(late.took, Unknown)
+
+
+def test_hits_of_others_are_not_taken_for_its_own() -> None:
+    """What a server counts while it is at work is of all its users."""
+    counts = "vllm:prefix_cache_queries_total 9\nvllm:prefix_cache_hits_total 9\n"
+    busy = "vllm:num_requests_running 2\nvllm:num_requests_waiting 0\n" + counts
+    told = asked(Stand(metrics=busy, cache=False), engine="vllm").tries
+    assert told
+    assert told.hits == 0
+    silent = asked(Stand(metrics=busy, cache=False, tells=False), engine="vllm").tries
+    assert silent
+    assert isinstance(silent.hits, Unknown)
+
+
+def test_where_some_wait_it_is_looked_at_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "BETWEEN", 0)
+    idle = "vllm:num_requests_running 40\nvllm:num_requests_waiting 0\n"
+    waiting = idle.replace("waiting 0", "waiting 3")
+    assert len(asked(Stand(metrics=idle), engine="vllm").loads) == 1
+    assert len(asked(Stand(metrics=waiting), engine="vllm").loads) == 3
+    full = idle + "vllm:kv_cache_usage_perc 0.97\n"
+    assert len(asked(Stand(metrics=full), engine="vllm").loads) == 3
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n"]
+)
+def test_an_answer_that_drips_has_a_deadline(start: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            caller, _ = listener.accept()
+            with caller, suppress(OSError):
+                caller.sendall(start)
+                for _ in range(100):
+                    caller.sendall(b"x")
+                    threading.Event().wait(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        started = time.monotonic()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert asking.Server(url).ask("/v1/models", timeout=0.5).state == "silent"
+        assert time.monotonic() - started < 2
+
+
+def test_an_endless_answer_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MOST", 8)
+    with standing(Stand()) as service:
+        assert len(asking.Server(service.url).ask("/v1/models").text) == 8
+
+
+def test_a_token_is_in_nothing_that_is_said_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with standing(Stand()) as service:
+        for text in ("geheim-1\ngeheim-2", "geheim-ü"):
+            file.write_text(text)
+            reply, _ = answers.asked(replace(service, token=str(file)), False)
+            assert isinstance(reply, Unknown)
+            assert "geheim" not in reply.why
+        direct = asking.Server(service.url, "geheim-1\ngeheim-2").ask("/v1/models")
+        assert (direct.state, "geheim" in direct.text) == ("fails", False)
+
+
+def test_a_program_that_does_not_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what it started, which has its pipes; nvidia-smi may sleep in a driver for ever."""
+    monkeypatch.setattr(commands, "PATIENCE", 0.3)
+    monkeypatch.setattr(os, "killpg", lambda *_: None)
+    pid = tmp_path / "pid"
+    started = time.monotonic()
+    said = commands.run(["/bin/sh", "-c", f"echo $$ > {pid}; sleep 20; :"], {})
+    assert said == Unknown("sh says nothing for 0 s")
+    assert time.monotonic() - started < 2
+    monkeypatch.undo()
+    os.killpg(int(pid.read_text()), signal.SIGKILL)
+
+
+def test_what_a_killed_program_started_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "PATIENCE", 0.3)
+    pid = tmp_path / "pid"
+    commands.run(["/bin/sh", "-c", f"sleep 20 & echo $! > {pid}; wait"], {})
+
+    def is_gone() -> bool:
+        stat = Path(f"/proc/{pid.read_text().strip()}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+    wait_until(is_gone)
 
 
 def test_a_session_that_goes_to_several_replicas() -> None:

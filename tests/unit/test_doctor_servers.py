@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from homeport.doctor import (
-    servers,
-    trials,
-)
-from homeport.doctor.answers import Answers
+from homeport import memory
+from homeport.doctor import processes, servers
+from homeport.doctor.answers import AT_WORK, IN_USE, Answers
 from homeport.doctor.asking import Reply
 from homeport.doctor.managers import Line, State
 from homeport.doctor.metrics import Load
@@ -345,7 +343,7 @@ CASES: dict[str, tuple[Seen, str, str]] = {
     ),
     "too large": (
         replace(LAPTOP, memory=8 * 2**30), "larger-than-memory",
-        "needs 9.7 GB, and the machine has 8.6 GB",
+        "needs 9.7 GB, and the machine has 8.6 GB for models",
     ),
     "no auto tool choice": (
         argv(GPU, without=("--enable-auto-tool-choice",)), "tools-not-chosen",
@@ -443,16 +441,72 @@ def test_causes_are_the_same_words_on_every_machine() -> None:
         assert "GiB" not in finding.cause
 
 
-def test_a_busy_server_is_not_asked_and_says_so() -> None:
-    seen = load(replace(GPU), replace(BUSY, waiting=0, cache_use=0.5))
+def untried(seen: Seen, why: str, *loads: Load) -> Seen:
     assert seen.answers
-    seen = replace(seen, answers=replace(seen.answers, tries=trials.none("it is busy", False)))
+    return replace(seen, answers=replace(seen.answers, tries=None, untried=why, loads=loads))
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (
+            untried(GPU, AT_WORK, replace(BUSY, waiting=0, cache_use=0.5)),
+            f"claude-glm is up at http://glm-host:8000 ({AT_WORK})",
+        ),
+        (
+            untried(LAPTOP, AT_WORK, Load(running=1, waiting=0, asked=13_239, hits=0)),
+            f"claude-fable5 is up at http://127.0.0.1:18080 ({AT_WORK})",
+        ),
+        (
+            untried(LAPTOP, AT_WORK, *3 * [Load(running=1, waiting=2)]),
+            f"claude-fable5 is up at http://127.0.0.1:18080 ({AT_WORK})",
+        ),
+        (
+            untried(LAPTOP, IN_USE, Load(running=0, waiting=0, asked=400_000, hits=350_000)),
+            f"claude-fable5 is up at http://127.0.0.1:18080 ({IN_USE})",
+        ),
+    ],
+)
+def test_a_server_that_serves_its_user_is_healthy(seen: Seen, said: str) -> None:
     report = found(seen)
-    assert report.findings == ()
-    (unchecked,) = report.unchecked
-    assert (unchecked.why, set(unchecked.checks)) == (
-        "it is busy", {"answers-late", "late-system"},
-    )  # fmt: skip
+    assert report.is_healthy, report
+    assert report.healthy == (said,)
+
+
+def test_what_a_server_at_work_does_not_tell_of_its_cache_is_no_finding() -> None:
+    """Its answers do not say it, and what it counts is others', too."""
+    seen = trial(GPU, hits=Unknown("it does not say"))
+    assert found(load(seen, Load(running=3, waiting=0))).is_healthy
+    assert not found(load(seen, Load(running=0, waiting=0))).is_healthy
+
+
+def test_a_cache_that_misses_is_found_by_what_is_counted() -> None:
+    missed = Load(running=0, waiting=0, asked=400_000, hits=900)
+    (finding,) = found(untried(LAPTOP, IN_USE, missed)).findings
+    assert finding.check == "prefix-cache-missed"
+    assert "a sliding window without a saved state" in finding.cause
+    assert found(untried(LAPTOP, IN_USE, replace(missed, asked=100_000))).is_healthy, "too few yet"
+
+
+def test_one_that_is_late_on_gpus_has_a_fix_of_its_own() -> None:
+    (finding,) = found(
+        trial(GPU, took=Unknown("it does not answer one token within 10 s"))
+    ).findings
+    assert finding.check == "answers-late"
+    assert finding.fix.startswith("nvidia-smi; read sudo journalctl")
+
+
+@pytest.mark.parametrize("gib", [8, 16, 32, 36, 64])
+def test_what_models_may_take_is_what_homeport_gives_them(gib: int) -> None:
+    total = gib * 2**30
+    for kind in (memory.Kind.RAM, memory.Kind.UNIFIED):
+        limit = memory.Memory(kind, total, total).limit
+        is_unified = kind is memory.Kind.UNIFIED
+        assert processes.share_for_models(total - 2**29, is_unified) == limit
+
+
+def test_a_graphics_card_has_memory_of_its_own() -> None:
+    assert found(replace(LAPTOP, memory=0)).is_healthy
 
 
 def test_what_cannot_be_looked_at_never_passes() -> None:
