@@ -13,7 +13,7 @@ from .asking import ANSWERS, FAILS, Reply, Server
 from .metrics import Load
 from .table import Unknown
 from .trials import Trials
-from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM, Service
+from .wanted import LLAMA_CPP, MIRROR, ROUTER, SGLANG, VLLM, Service
 
 #: Seconds between two looks at what a busy server counts, and how many there are.
 _BETWEEN, _LOOKS = 0.5, 3
@@ -49,6 +49,8 @@ def asked(service: Service, deep: bool) -> tuple[Union[Reply, Unknown, None], Op
         except OSError as error:
             return Unknown("its token cannot be read: %s" % error), None
     server = Server(local_url(service), token)
+    if service.engine == MIRROR:
+        return _mirrors(server.ask("/"))
     reply = server.ask("/v1/models")
     if reply.state != ANSWERS:
         return reply, None
@@ -60,6 +62,11 @@ def asked(service: Service, deep: bool) -> tuple[Union[Reply, Unknown, None], Op
     if service.engine == ROUTER:
         return reply, Answers(names)
     return reply, _answers(service, server, models, names, deep)
+
+
+def _mirrors(reply: Reply) -> tuple[Reply, Optional[Answers]]:
+    """Who has its token is told that there is nothing at its root (templates/mirror.nginx.j2)."""
+    return reply, Answers(()) if reply.status == 404 else None
 
 
 def _answers(

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Optional
 
 #: Engines, as `Service.engine` has them.
-LLAMA_CPP, VLLM, SGLANG, ROUTER = "llama_cpp", "vllm", "sglang", "router"
+LLAMA_CPP, VLLM, SGLANG = "llama_cpp", "vllm", "sglang"
+ROUTER, MIRROR = "router", "mirror"
 
 #: Managers, as `Wanted.manager` has them (homeport/service.py).
 LAUNCHD, SYSTEMD, SUPERVISORD, SYSTEM = "launchd", "systemd", "supervisord", "systemd (system)"
@@ -90,7 +91,8 @@ class Route:
 class Wanted:
     """`home` and `directory` are paths, `manager` starts the services; `client` is the version of
     Claude Code that there should be at least, None where that is left alone; `settings` is what is
-    merged into ~/.claude/settings.json. `deployed` is the digest of what `deploy.py` makes here,
+    merged into ~/.claude/settings.json. `mirrored` are weights that it holds for others, beside
+    those of its services. `deployed` is the digest of what `deploy.py` makes here,
     and `owner` tells this deployment from others."""
 
     homeport: str
@@ -103,6 +105,7 @@ class Wanted:
     routes: tuple[Route, ...] = ()
     client: Optional[str] = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    mirrored: tuple[Weights, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -114,6 +117,8 @@ class Wanted:
         own = _known(cls, document)
         own["services"] = tuple(_service(one) for one in document["services"])
         own["routes"] = tuple(Route(**_known(Route, one)) for one in document["routes"])
+        mirrored = document.get("mirrored", ())
+        own["mirrored"] = tuple(Weights(**_known(Weights, one)) for one in mirrored)
         return cls(**own)
 
 
