@@ -13,17 +13,17 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
-from . import ROOT, __version__, claude_code, gpu_serving, serving
+from . import ROOT, __version__, claude_code, gpu_serving, mirroring, serving
 from . import router as routing
 from .doctor import wanted as doctor
 from .doctor.wanted import Wanted
 from .engines import llama_cpp
-from .model import Route
+from .model import Endpoint, Route
 from .router import Router
 from .service import Manager, digest, start_command
 from .settings import KEYS
 from .target import Target
-from .weights import HubWeights
+from .weights import HubWeights, together
 
 #: The program, as it stands in `lib`, and the command that runs it.
 PROGRAM = "doctor.pyz"
@@ -86,6 +86,7 @@ def wanted(target: Target, values: Mapping[str, Any]) -> Wanted:
         services=tuple(_services(target)),
         routes=tuple(_route(route, target) for route in settings.uses),
         client=claude_code.dotted(own.claude_code) if own and own.claude_code else None,
+        mirrored=tuple(_pulled(one, target) for one in together(_hub(settings.mirrors))),
     )
 
 
@@ -97,6 +98,8 @@ def _services(target: Target) -> Iterable[doctor.Service]:
         yield from (_on_laptop(route, target) for route in settings.serves)
     if settings.router:
         yield _router(settings.router, target)
+    if settings.serves_mirror:
+        yield _mirror(settings.serves_mirror, target)
 
 
 def _on_laptop(route: Route, target: Target) -> doctor.Service:
@@ -179,6 +182,29 @@ def _router(router: Router, target: Target) -> doctor.Service:
     )
 
 
+def _mirror(endpoint: Endpoint, target: Target) -> doctor.Service:
+    layout, manager = target.layout, target.machine.manager
+    definition, log = mirroring.definition(manager, layout), mirroring.log(layout)
+    name = Path(definition).stem
+    return doctor.Service(
+        name=name,
+        alias="mirror",
+        engine=doctor.MIRROR,
+        definition=definition,
+        url=endpoint.url,
+        bind=llama_cpp.bind(endpoint),
+        port=endpoint.port,
+        context=0,
+        max_output=0,
+        start=start_command(name, manager, definition, serving.supervisor_python(target)),
+        logs=_logs(name, log, target),
+        log=log if _has_log(target) else "",
+        token=mirroring.token(layout) if endpoint.token else None,
+        tools=False,
+        prefix_caching=False,
+    )
+
+
 def _has_log(target: Target) -> bool:
     return target.machine.manager in (Manager.LAUNCHD, Manager.SUPERVISORD)
 
@@ -192,9 +218,19 @@ def _logs(name: str, log: str, target: Target) -> str:
 
 
 def _weights(route: Route, target: Target) -> doctor.Weights | None:
+    """What is pulled for `route`: one repository has one set of files, for whom it is served and
+    for whom it is mirrored."""
+    settings = target.settings
+    pulled = {one.name: one for one in together(_hub((route, *settings.serves, *settings.mirrors)))}
     weights = route.model.weights
-    if not isinstance(weights, HubWeights):
-        return None
+    return _pulled(pulled[weights.name], target) if isinstance(weights, HubWeights) else None
+
+
+def _hub(routes: Iterable[Route]) -> Iterable[HubWeights]:
+    return (one.model.weights for one in routes if isinstance(one.model.weights, HubWeights))
+
+
+def _pulled(weights: HubWeights, target: Target) -> doctor.Weights:
     pinned = weights.pinned
     return doctor.Weights(
         directory=target.layout.weights(weights.name),

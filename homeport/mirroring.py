@@ -94,9 +94,13 @@ def service(program: str, inputs: tuple[str, ...], layout: Layout) -> Service:
             *("/bin/sh", "-c", WRAPPER, "mirror"),
             *(program, "-p", f"{layout.directory}/", "-c", configuration(layout)),
         ),
-        log=layout.path("log", "mirror.log"),
+        log=log(layout),
         inputs=inputs,
     )
+
+
+def log(layout: Layout) -> str:
+    return layout.path("log", "mirror.log")
 
 
 def configuration(layout: Layout) -> str:

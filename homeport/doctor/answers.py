@@ -14,7 +14,7 @@ from .limits import FIRST_REQUEST_SIMPLE
 from .metrics import Load
 from .table import Unknown
 from .trials import Trials
-from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM, Service
+from .wanted import LLAMA_CPP, MIRROR, ROUTER, SGLANG, VLLM, Service
 
 #: Seconds between two looks at what a server counts where some wait, and how many there are.
 BETWEEN, _LOOKS = 1, 3
@@ -58,6 +58,8 @@ def asked(service: Service, deep: bool) -> tuple[Union[Reply, Unknown, None], Op
         if not (token.isascii() and token.isprintable()):
             return Unknown("its token has what no request can have: %s" % service.token), None
     server = Server(local_url(service), token)
+    if service.engine == MIRROR:
+        return _mirrors(server.ask("/"))
     reply = server.ask("/v1/models")
     if reply.state != ANSWERS:
         return reply, None
@@ -69,6 +71,11 @@ def asked(service: Service, deep: bool) -> tuple[Union[Reply, Unknown, None], Op
     if service.engine == ROUTER:
         return reply, Answers(names)
     return reply, _answers(service, server, models, names, deep)
+
+
+def _mirrors(reply: Reply) -> tuple[Reply, Optional[Answers]]:
+    """Who has its token is told that there is nothing at its root (templates/mirror.nginx.j2)."""
+    return reply, Answers(()) if reply.status == 404 else None
 
 
 def _answers(

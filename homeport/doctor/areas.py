@@ -30,11 +30,11 @@ def areas(wanted: Optional[Wanted] = None) -> Iterator[Area[Any]]:
         from . import gpu_checks
 
         yield gpu_checks.AREA
-    if wanted is None or any(one.weights for one in wanted.services):
+    if wanted is None or wanted.mirrored or any(one.weights for one in wanted.services):
         from . import weights
 
         yield weights.AREA
-    if wanted is None or wanted.client:
+    if wanted is None or wanted.client or wanted.routes:
         from . import client
 
         yield client.AREA

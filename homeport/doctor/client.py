@@ -37,7 +37,7 @@ class Claude:
 @dataclass(frozen=True)
 class Client:
     """`typed` is the one that a typed `claude` is, `own` what homeport installed, None where there
-    is none; `wanted` is the version that there should be at least."""
+    is none; `wanted` is the version that there should be at least, () where that is left alone."""
 
     wanted: Version
     typed: Optional[Claude]
@@ -45,21 +45,23 @@ class Client:
 
 
 def look(context: Context) -> Iterator[Subject[Client]]:
-    if not context.wanted.client:
+    wanted = context.wanted.client or ""
+    if not wanted and not context.wanted.routes:
         return
     wrapper = "%s/bin/claude" % context.wanted.directory
     own = _claude(wrapper, context) if _is_program(wrapper, context) else None
     path = next((one for one in _candidates(context) if _is_program(one, context)), wrapper)
     typed = own if path == wrapper else _claude(path, context)
-    wanted = context.wanted.client
     yield Subject("", Client(_numbers(wanted) or (), typed, own), {"wanted": wanted})
 
 
 def _candidates(context: Context) -> Iterator[str]:
     """Where a `claude` may be, in the order in which a shell of the user's finds it, as far as its
-    PATH is known: where a fleet is asked, it is not."""
+    PATH is known: where a fleet is asked, it is not, and homeport's own line in the start-up files
+    puts its programs first (homeport/shell_line.py)."""
     home = context.variables.get("HOME") or context.wanted.home
-    named = context.variables.get("PATH", "").split(os.pathsep)
+    first = "%s/bin" % context.wanted.directory
+    named = context.variables.get("PATH", first).split(os.pathsep)
     folders = [one for one in named if one.startswith("/")]
     folders += ["%s/%s" % (home, place) for place in _IN_HOME]
     nodes = sorted(under(context, home).glob(".nvm/versions/node/*"), reverse=True)
@@ -85,7 +87,7 @@ def _claude(path: str, context: Context) -> Claude:
         path,
         version,
         "" if version else words[:200],
-        _upgrade(path, file.resolve()) + str(context.wanted.client),
+        _upgrade(path, file.resolve()) + (context.wanted.client or "latest"),
     )
 
 
@@ -120,14 +122,14 @@ def _is_hidden(seen: Client) -> bool:
 
 
 def _none(seen: Client) -> Iterator[Values]:
-    if seen.typed is None:
+    if seen.typed is None and seen.wanted:
         yield {}
 
 
 def _broken(seen: Client) -> Iterator[Values]:
     for one in dict.fromkeys((seen.typed, seen.own)):
         if one and one.version is None:
-            yield {**_of(one), "detail": one.problem}
+            yield {**_of(one), **_by_hand(one, seen), "detail": one.problem}
 
 
 def _hidden(seen: Client) -> Iterator[Values]:
@@ -138,7 +140,12 @@ def _hidden(seen: Client) -> Iterator[Values]:
 def _too_old(seen: Client) -> Iterator[Values]:
     one = seen.typed
     if one and one.version and one.version < OLDEST_CLIENT and not _is_hidden(seen):
-        yield _of(one)
+        yield {**_of(one), **_by_hand(one, seen)}
+
+
+def _by_hand(one: Claude, seen: Client) -> Mapping[str, str]:
+    """The fix where no deploy installs any."""
+    return {} if seen.wanted else {"fix": one.upgrade}
 
 
 def _older(seen: Client) -> Iterator[Values]:

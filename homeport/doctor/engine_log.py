@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Optional
 
-from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM
+from .wanted import LLAMA_CPP, MIRROR, ROUTER, SGLANG, VLLM
 
 #: What a log must not give away: "api_key=['...', '...']", "--token ...", "http://user:...@host".
 #: `explain.hidden` is for settings: of "KeyError: 'glm74'" it would leave nothing.
@@ -54,6 +54,7 @@ _STEPS = {
     VLLM: _VLLM_STEPS,
     SGLANG: _SGLANG_STEPS,
     ROUTER: (),
+    MIRROR: (),
 }
 
 _LLAMA_CPP_CAUSES = (
@@ -148,6 +149,7 @@ _CAUSES = {
     VLLM: _VLLM_CAUSES,
     SGLANG: _SGLANG_CAUSES,
     ROUTER: _ROUTER_CAUSES,
+    MIRROR: _ROUTER_CAUSES,  # in the words of the kernel
 }
 
 

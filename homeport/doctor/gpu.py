@@ -61,11 +61,13 @@ class Remapped:
 
 @dataclass(frozen=True)
 class Process:
-    """A process on the GPUs that is of none of our services; `memory` in MiB."""
+    """A process on a GPU; `memory` in MiB, `own` where it is of one of our services."""
 
     pid: int
     name: str
     memory: str
+    gpu: str
+    own: bool
 
 
 @dataclass(frozen=True)
@@ -171,20 +173,27 @@ def _rows(
 
 
 def _processes(context: Context) -> Union[tuple[Process, ...], Unknown]:
-    query = ("compute-apps", "pid,process_name,used_memory")
-    found = _rows(query, context, lambda row: Process(_count(row[0]), row[1], row[2]))
+    units = ["/%s.service" % service.name for service in context.wanted.services]
+
+    def process(row: list[str]) -> Optional[Process]:
+        number, name, memory, gpu = row
+        groups = _groups(_count(number), context)
+        own = any(unit in groups for unit in units)
+        return Process(_count(number), name, memory, gpu, own) if groups else None
+
+    query = ("compute-apps", "pid,process_name,used_memory,gpu_uuid")
+    found = _rows(query, context, process)
     if isinstance(found, Unknown):
         return found
-    units = ["/%s.service" % service.name for service in context.wanted.services]
-    return tuple(one for one in found if not _is_in(one.pid, units, context))
+    return tuple(one for one in found if one)
 
 
-def _is_in(pid: int, units: list[str], context: Context) -> bool:
+def _groups(pid: int, context: Context) -> str:
+    """The control groups of a process, "" where it has ended."""
     try:
-        groups = under(context, "/proc/%d/cgroup" % pid).read_text()
-    except OSError:  # it has ended
-        return True
-    return any(unit in groups for unit in units)
+        return under(context, "/proc/%d/cgroup" % pid).read_text()
+    except OSError:
+        return ""
 
 
 def _smi(what: str, fields: str, context: Context) -> Union[Said, Unknown]:

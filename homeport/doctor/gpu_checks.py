@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from .gpu import Gpu, Gpus, Xid, look
-from .table import MACHINE, REFUSED, SLOW, Area, Check, Values, known
+from .table import MACHINE, REFUSED, SLOW, Area, CannotTell, Check, Values, known
 
 _CATALOG = "NVIDIA, Xid Errors (docs.nvidia.com/deploy/xid-errors)"
 
@@ -14,12 +14,10 @@ _CATALOG = "NVIDIA, Xid Errors (docs.nvidia.com/deploy/xid-errors)"
 _OF_HARDWARE = {
     48: "a double bit error of the GPU's memory, which cannot be corrected",
     62: "the GPU's own microcontroller halted",
-    63: "a row of the GPU's memory is bad, and is replaced at the next reset",
     64: "a bad row of the GPU's memory could not be replaced",
     74: "an error of NVLink, between two GPUs",
     79: "the GPU has fallen off the bus",
     92: "many errors of the GPU's memory, which are corrected",
-    94: "an error of the GPU's memory, which ended the program that it hit",
     95: "an error of the GPU's memory, which may have hit any program",
     119: "the GPU's system processor does not answer the driver",
     120: "the GPU's system processor has an error",
@@ -30,9 +28,11 @@ _OF_HARDWARE = {
 _OF_PROGRAMS = {
     13: "a program did what the GPU does not allow",
     31: "a program used memory of the GPU that it does not have",
-    43: "a program's work was ended after an error of its own",
-    45: "a program's work was taken away, mostly since it ended",
 }
+
+#: Xids of what may be over: 43 and 45 of programs that ended, as any that is stopped; 63 and 94 of
+#: a bad row, which has checks of its own for as long as it waits for a reset or its errors count.
+_OF_NOTHING = (43, 45, 63, 94)
 _DAY = 86_400
 
 _MISMATCH, _LOST = "Driver/library version mismatch", ("GPU is lost", "device handle")
@@ -144,15 +144,20 @@ def _of_hardware(seen: Gpus) -> Iterator[Values]:
 def _of_programs(seen: Gpus) -> Iterator[Values]:
     new = [one for one in known(seen.xids) if one.at is None or seen.now - one.at < _DAY]
     yield from _xids([one for one in new if one.number in _OF_PROGRAMS])
-    others = [one for one in new if one.number not in {**_OF_HARDWARE, **_OF_PROGRAMS}]
+    told = {*_OF_HARDWARE, *_OF_PROGRAMS, *_OF_NOTHING}
+    others = [one for one in new if one.number not in told]
     yield from _xids(others, "see docs.nvidia.com/deploy/xid-errors")
 
 
 def _others(seen: Gpus) -> Iterator[Values]:
-    # Where the services take some of the GPUs only, nobody knows which.
-    if len(known(seen.gpus)) > seen.wanted:
-        return
-    for one in known(seen.processes):
+    processes = known(seen.processes)
+    others = [one for one in processes if not one.own]
+    if others and len(known(seen.gpus)) > seen.wanted:
+        ours = {one.gpu for one in processes if one.own}
+        if len(ours) < seen.wanted:
+            raise CannotTell("which GPUs the server takes is not seen while it does not have them")
+        others = [one for one in others if one.gpu in ours]
+    for one in {one.pid: one for one in others}.values():  # which may be on several GPUs
         yield {"pid": str(one.pid), "detail": "%s, %s MiB" % (one.name, one.memory)}
 
 

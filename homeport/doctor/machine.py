@@ -14,9 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
-from .commands import answer, under
+from .commands import answer, path_of, under
 from .table import Context, Subject, Unknown
-from .wanted import Route
+from .wanted import LLAMA_CPP, SGLANG, VLLM, Route, Wanted
+
+#: Files that say low-power mode, the word by which they do so, and what they say without it.
+_LOW_POWER = (
+    ("/sys/firmware/acpi/platform_profile", "low-power", "balanced"),
+    (
+        "/sys/devices/system/cpu/*/cpufreq/energy_performance_preference",
+        "power",
+        "balance_performance",
+    ),
+)
+
+#: What a pod or another container is known by that has no mark of its own in /run: in the control
+#: groups of its first process, and in that one's environment.
+_GROUPS = ("kubepods", "docker", "containerd", "libpod", "/lxc")
+_VARIABLES = ("KUBERNETES_SERVICE_HOST=", "container=")
 
 #: Seconds between the two looks at what is swapped.
 _BETWEEN = 0.6
@@ -25,11 +40,11 @@ _BETWEEN = 0.6
 @dataclass(frozen=True)
 class Power:
     """`battery`: that is what drives the machine, and `left` are its percent, None where there is
-    none; `saving`: low-power mode is on."""
+    none; `saving` is what ends low-power mode when it is typed, "" where that is off."""
 
     battery: bool
     left: Optional[int]
-    saving: bool
+    saving: str
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,13 @@ class Trusted:
 
 @dataclass(frozen=True)
 class Machine:
-    """`serves`: a server runs on it; `on_battery`: one that does so on battery as well; `room` are
-    the bytes that the next deploy may need, `darwin` whether it is a Mac."""
+    """`computes`: a model runs on it, on its own processor where it is a `laptop`; `on_battery`:
+    one that does so on battery as well. `room` are the bytes that the next deploy may need,
+    `darwin` whether it is a Mac."""
 
     darwin: bool
-    serves: bool
+    computes: bool
+    laptop: bool
     on_battery: bool
     room: int
     now: float
@@ -96,6 +113,7 @@ _ROOM, _ROOM_ON_GPUS = 1_000_000_000, 25_000_000_000
 
 def look(context: Context) -> Iterator[Subject[Machine]]:
     wanted, now = context.wanted, time.time()
+    local = [service for service in wanted.services if service.engine == LLAMA_CPP]
     darwin = platform.system() == "Darwin"
     # A Mac always sets its clock, and only root may ask it whether.
     with ThreadPoolExecutor(3) as pool:
@@ -107,8 +125,9 @@ def look(context: Context) -> Iterator[Subject[Machine]]:
         "",
         Machine(
             darwin=darwin,
-            serves=bool(wanted.services),
-            on_battery=any(service.on_battery for service in wanted.services),
+            computes=_computes(wanted),
+            laptop=bool(local),
+            on_battery=any(service.on_battery for service in local),
             room=_ROOM_ON_GPUS if any(one.gpus for one in wanted.services) else _ROOM,
             now=now,
             power=power.result(),
@@ -118,6 +137,11 @@ def look(context: Context) -> Iterator[Subject[Machine]]:
             trusted=tuple(_trusted(route, context) for route in wanted.routes if route.ca),
         ),
     )
+
+
+def _computes(wanted: Wanted) -> bool:
+    """A router, or a mirror, only passes on what others compute or wrote."""
+    return any(service.engine in (LLAMA_CPP, VLLM, SGLANG) for service in wanted.services)
 
 
 # Power
@@ -136,10 +160,24 @@ def _power(context: Context) -> Power:
             battery = battery or _text(supply / "status") == "Discharging"
             share = _text(supply / "capacity")
             left = int(share) if share.isdigit() else left
-    profile = _text(under(context, "/sys/firmware/acpi/platform_profile"))
-    preferred = "devices/system/cpu/cpu0/cpufreq/energy_performance_preference"
-    saving = profile == "low-power" or _text(under(context, "/sys") / preferred) == "power"
-    return Power(battery and not plugged, left, saving)
+    return Power(battery and not plugged, left, _saving(context))
+
+
+def _saving(context: Context) -> str:
+    """The kernel has it in two places, and whoever manages power sets either or both. TLP, where it
+    is, lets nothing else do so."""
+    found = [
+        "echo %s | sudo tee %s" % (normal, file)
+        for file, low, normal in _LOW_POWER
+        if _text(under(context, file.replace("*", "cpu0"))) == low
+    ]
+    if not found:
+        return ""
+    for words in ("sudo tlp ac", "powerprofilesctl set balanced"):
+        name = words.replace("sudo ", "").split()[0]
+        if path_of(name, context):
+            return words
+    return "; ".join(found)
 
 
 def _power_of_mac(context: Context) -> Union[Power, Unknown]:
@@ -152,8 +190,12 @@ def _power_of_mac(context: Context) -> Union[Power, Unknown]:
 def power_of_mac(drawn: str, settings: str) -> Power:
     """What `pmset -g batt` and `pmset -g` say; macOS 15 calls low-power mode "powermode 1"."""
     left = re.search(r"(\d+)%", drawn)
-    saving = re.search(r"^\s*(low)?powermode\s+1\b", settings, re.MULTILINE)
-    return Power("'Battery Power'" in drawn, int(left[1]) if left else None, bool(saving))
+    saving = re.search(r"^\s*((?:low)?powermode)\s+1\b", settings, re.MULTILINE)
+    return Power(
+        battery="'Battery Power'" in drawn,
+        left=int(left[1]) if left else None,
+        saving="sudo pmset -a %s 0" % saving[1] if saving else "",
+    )
 
 
 # Memory
@@ -163,8 +205,8 @@ def _memory(context: Context) -> Union[Memory, Unknown]:
     try:
         found = dict(_sizes(under(context, "/proc/meminfo").read_text()))
         swapped = 0.0
-        # Without a swap there is nothing to wait for, nor where no server is slowed down.
-        if found.get("SwapTotal") and context.wanted.services:
+        # Without a swap there is nothing to wait for, nor where no model is slowed down.
+        if found.get("SwapTotal") and _computes(context.wanted):
             before = _swapped(context)
             time.sleep(_BETWEEN)
             swapped = (_swapped(context) - before) / _BETWEEN
@@ -190,7 +232,7 @@ def _swapped(context: Context) -> int:
 def _memory_of_mac(context: Context) -> Union[Memory, Unknown]:
     levels = answer(("sysctl", "-n", "hw.memsize", "kern.memorystatus_level"), context)
     before = answer(("vm_stat",), context)
-    if context.wanted.services:
+    if _computes(context.wanted):
         time.sleep(_BETWEEN)
     after = answer(("vm_stat",), context)
     for one in (levels, before, after):
@@ -234,9 +276,8 @@ def _disk(context: Context) -> Union[Disk, Unknown]:
 
 def _kept(context: Context) -> Union[Optional[bool], Unknown]:
     """Whether anything sets the clock. A container has that of the machine that it runs on."""
-    marks = ("/run/systemd/container", "/.dockerenv", "/run/.containerenv")
     kernel = _text(under(context, "/proc/sys/kernel/osrelease"))
-    if any(under(context, mark).exists() for mark in marks) or "microsoft" in kernel.lower():
+    if _is_container(context) or "microsoft" in kernel.lower():
         return None
     said = answer(("timedatectl", "show", "-p", "NTP", "-p", "NTPSynchronized"), context)
     if isinstance(said, Unknown):
@@ -246,6 +287,22 @@ def _kept(context: Context) -> Union[Optional[bool], Unknown]:
         return Unknown("timedatectl does not say whether the clock is set")
     # One of the two may be chrony's or a hypervisor's work; both "no" is nobody's.
     return "yes" in found.values()
+
+
+def _is_container(context: Context) -> bool:
+    """Docker and systemd leave a mark. Kubernetes leaves the files and variables of a pod, of which
+    an SSH session has not the latter, and another user's not those of the first process."""
+    marks = ("/run/systemd/container", "/.dockerenv", "/run/.containerenv")
+    pods = ("/var/run/secrets/kubernetes.io", "/run/secrets/kubernetes.io")
+    if any(under(context, mark).exists() for mark in (*marks, *pods)):
+        return True
+    first = _text(under(context, "/proc/1/environ")).split("\0")
+    return (
+        "KUBERNETES_SERVICE_HOST" in context.variables
+        or any(variable.startswith(_VARIABLES) for variable in first)
+        or any(group in _text(under(context, "/proc/1/cgroup")) for group in _GROUPS)
+        or "# Kubernetes-managed hosts file" in _text(under(context, "/etc/hosts"))
+    )
 
 
 # Certificates

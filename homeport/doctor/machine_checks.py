@@ -28,6 +28,10 @@ _CLOCK, _ON_THE_WAY = 120, 60
 _DAYS = 21
 
 
+#: The folders with the most files, where du does not count them.
+_COUNTED = "find -x %s | sed 's|/[^/]*$||' | sort | uniq -c | sort -n | tail -5"
+
+
 def _on_battery(seen: Machine) -> Iterator[Values]:
     if seen.on_battery and known(seen.power).battery:
         left = known(seen.power).left
@@ -35,18 +39,17 @@ def _on_battery(seen: Machine) -> Iterator[Values]:
 
 
 def _saving(seen: Machine) -> Iterator[Values]:
-    if seen.serves and known(seen.power).saving:
-        mac = "sudo pmset -a lowpowermode 0"
-        yield {"fix": mac} if seen.darwin else {}
+    if seen.laptop and known(seen.power).saving:
+        yield {"fix": known(seen.power).saving}
 
 
 def _swapping(seen: Machine) -> Iterator[Values]:
-    if seen.serves and known(seen.memory).swapped >= _SWAPPING:
+    if seen.computes and known(seen.memory).swapped >= _SWAPPING:
         yield {"detail": "%.1f MB in a second" % (known(seen.memory).swapped / 1e6)}
 
 
 def _memory(seen: Machine) -> Iterator[Values]:
-    if not seen.serves:
+    if not seen.computes:
         return
     found = known(seen.memory)
     if found.available < min(found.size * _SHARE, _BYTES):
@@ -74,7 +77,10 @@ def _filling(seen: Machine) -> Iterator[Values]:
 def _files(seen: Machine) -> Iterator[Values]:
     disk = known(seen.disk)
     if disk.files is not None and disk.files < _FILES:
-        yield {"directory": quote(disk.directory), "detail": "%d are left" % disk.files}
+        values = {"directory": quote(disk.directory), "detail": "%d are left" % disk.files}
+        if seen.darwin:  # whose du counts bytes only
+            values["fix"] = "remove what has many: %s" % _COUNTED % quote(disk.directory)
+        yield values
 
 
 def _clock(seen: Machine) -> Iterator[Values]:

@@ -11,7 +11,7 @@ from .names import closest, difference
 from .servers import Seen
 from .slow_checks import tried
 from .table import CONTEXT, NAMES, TOOLS, WEIGHTS, Area, Check, Values, known
-from .wanted import LLAMA_CPP, ROUTER, SGLANG, VLLM, Service
+from .wanted import LLAMA_CPP, MIRROR, ROUTER, SGLANG, VLLM, Service
 
 #: The build since which llama.cpp takes a model's own chat template without being told (PR 17524).
 _JINJA = 7170
@@ -41,9 +41,9 @@ def _no_such_name(seen: Seen) -> Iterator[Values]:
 
 
 def missing_names(seen: Seen) -> list[str]:
-    """What it should serve and does not; a router has no model of its own."""
+    """What it should serve and does not; a router, or a mirror, has no model of its own."""
     service, served = seen.service, seen.answers.names if seen.answers else ()
-    own = () if service.engine == ROUTER else (service.alias,)
+    own = () if service.engine in (ROUTER, MIRROR) else (service.alias,)
     return [name for name in (*own, *service.names) if name not in served]
 
 
@@ -58,7 +58,7 @@ def _context_smaller(seen: Seen) -> Iterator[Values]:
 
 def _context_small(seen: Seen) -> Iterator[Values]:
     service = seen.service
-    if service.engine == ROUTER:
+    if service.engine in (ROUTER, MIRROR):
         return
     held = (seen.answers.context if seen.answers else None) or service.context
     need = FIRST_REQUEST_SIMPLE if service.simple else WORK_CONTEXT
@@ -258,7 +258,7 @@ CHECKS: tuple[Check[Seen], ...] = (
 
 def healthy(seen: Seen) -> str:
     service, tries = seen.service, tried(seen)
-    if not seen.is_up or service.engine == ROUTER:
+    if not seen.is_up or service.engine in (ROUTER, MIRROR):
         return "%s runs" % service.alias if not seen.service.answers or seen.is_up else ""
     if seen.answers and seen.answers.untried:
         return "%s is up at %s (%s)" % (service.alias, service.url, seen.answers.untried)

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Optional
 
 #: Engines, as `Service.engine` has them.
-LLAMA_CPP, VLLM, SGLANG, ROUTER = "llama_cpp", "vllm", "sglang", "router"
+LLAMA_CPP, VLLM, SGLANG = "llama_cpp", "vllm", "sglang"
+ROUTER, MIRROR = "router", "mirror"
 
 #: Managers, as `Wanted.manager` has them (homeport/service.py).
 LAUNCHD, SYSTEMD, SUPERVISORD, SYSTEM = "launchd", "systemd", "supervisord", "systemd (system)"
@@ -89,8 +90,9 @@ class Route:
 @dataclass(frozen=True)
 class Wanted:
     """`home` and `directory` are paths, `manager` starts the services; `client` is the version of
-    Claude Code that there should be at least, None where that is left alone. `deployed` is the
-    digest of what `deploy.py` makes here, and `owner` tells this deployment from others."""
+    Claude Code that there should be at least, None where that is left alone. `mirrored` are
+    weights that it holds for others, beside those of its services. `deployed` is the digest of
+    what `deploy.py` makes here, and `owner` tells this deployment from others."""
 
     homeport: str
     home: str
@@ -101,6 +103,7 @@ class Wanted:
     services: tuple[Service, ...] = ()
     routes: tuple[Route, ...] = ()
     client: Optional[str] = None
+    mirrored: tuple[Weights, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -112,6 +115,8 @@ class Wanted:
         own = _known(cls, document)
         own["services"] = tuple(_service(one) for one in document["services"])
         own["routes"] = tuple(Route(**_known(Route, one)) for one in document["routes"])
+        mirrored = document.get("mirrored", ())
+        own["mirrored"] = tuple(Weights(**_known(Weights, one)) for one in mirrored)
         return cls(**own)
 
 

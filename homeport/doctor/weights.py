@@ -20,7 +20,8 @@ class Found:
     """`state` and `revision` are pull.py's of what is there. `missing`, `changed` and `corrupt` are
     files of it; those with another hash are found with --deep only. `pull` is what the last pull
     says of itself. `abandoned` are revisions that nothing keeps, `unneeded` directories of other
-    weights that nothing here serves; `free` are bytes of the disk. `root`: the files are root's."""
+    weights that nothing here serves; `free` are bytes of the disk. `root`: the files are root's.
+    `mirrored`: they are only for others to pull."""
 
     wanted: Weights
     state: str
@@ -34,6 +35,7 @@ class Found:
     unneeded: tuple[str, ...]
     free: int
     root: bool
+    mirrored: bool
 
     @property
     def is_right(self) -> bool:
@@ -47,16 +49,20 @@ class Found:
 
 def look(context: Context) -> Iterator[Subject[Found]]:
     served = [(one.alias, one.weights) for one in context.wanted.services if one.weights]
-    if not served:
+    directories = [weights.directory for _, weights in served]
+    mirrored = [one for one in context.wanted.mirrored if one.directory not in directories]
+    held = [*served, *(("", weights) for weights in mirrored)]
+    if not held:
         return
-    unneeded = _unneeded([weights.directory for _, weights in served], context)
-    with ThreadPoolExecutor(len(served)) as pool:
-        found = list(pool.map(lambda one: _subject(one[0], one[1], context), served))
+    unneeded = _unneeded([weights.directory for _, weights in held], context)
+    with ThreadPoolExecutor(len(held)) as pool:
+        found = list(pool.map(lambda one: _subject(one[0], one[1], context), held))
     found[0] = replace(found[0], seen=replace(found[0].seen, unneeded=unneeded))  # said once
     yield from found
 
 
 def _subject(alias: str, weights: Weights, context: Context) -> Subject[Found]:
+    """`alias` is "" where only a mirror has them."""
     # Here, and not above: machines without weights need not wait for it.
     from ..remote import pull
 
@@ -80,8 +86,10 @@ def _subject(alias: str, weights: Weights, context: Context) -> Subject[Found]:
         unneeded=(),
         free=_free(root),
         root=context.wanted.manager == SYSTEM,
+        mirrored=not alias,
     )
-    return Subject(alias, seen, {"alias": alias, "repo": weights.repo})
+    values = {"alias": alias or "the mirror", "repo": weights.repo}
+    return Subject(alias or weights.repo, seen, values)
 
 
 def _unneeded(served: list[str], context: Context) -> tuple[str, ...]:
@@ -137,10 +145,16 @@ def _why(found: Found) -> Optional[str]:
 
 
 def _missing(found: Found) -> Iterator[Values]:
+    own = _of_mirror(found, "is not there, or not whole: no host can pull it from here")
     if _why(found) == "missing":
-        yield {}
+        yield own
     elif found.missing and not found.is_pulled:
-        yield {"detail": _some(found.missing)}
+        yield {**own, "detail": _some(found.missing)}
+
+
+def _of_mirror(found: Found, what: str) -> Values:
+    """The symptom where no server here is started from them."""
+    return {"symptom": "%s %s" % (found.wanted.repo, what)} if found.mirrored else {}
 
 
 def _at_work(found: Found) -> Iterator[Values]:
@@ -169,14 +183,17 @@ def _old(found: Found) -> Iterator[Values]:
 
 def _changed(found: Found) -> Iterator[Values]:
     if found.changed:
-        yield {"detail": _some(found.changed)}
+        own = _of_mirror(found, "was changed here: hosts that pull it refuse it")
+        yield {**own, "detail": _some(found.changed)}
 
 
 def _corrupt(found: Found) -> Iterator[Values]:
     if found.corrupt:
         paths = ["%s/current/%s" % (found.wanted.directory, one) for one in found.corrupt]
         files = " ".join(map(quote, paths))
-        yield {"files": files, "detail": _some(found.corrupt), **_as_root(_TOUCH, found, files)}
+        own = _of_mirror(found, "has other bytes here: hosts that pull it refuse it")
+        values = {"files": files, "detail": _some(found.corrupt)}
+        yield {**own, **values, **_as_root(_TOUCH, found, files)}
 
 
 def _as_root(fix: str, found: Found, files: str) -> Values:

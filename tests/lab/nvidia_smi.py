@@ -34,7 +34,7 @@ FIELDS: "dict[str, dict[str, object]]" = {
         "remapped_rows.pending": 0,
         "remapped_rows.failure": 0,
     },
-    "compute-apps": {"pid": None, "process_name": None, "used_memory": None},
+    "compute-apps": {"pid": None, "process_name": None, "used_memory": None, "gpu_uuid": "GPU-0"},
 }
 
 

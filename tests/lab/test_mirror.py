@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,8 +256,23 @@ def test_another_token_is_said_to_be_another(fleet: Fleet) -> None:
     assert fleet.get(f"/{REPO}/resolve/main/{GGUF}", right.strip()).startswith("401 ")
 
 
+def diagnosed(fleet: Fleet) -> dict[str, Any]:
+    """What the mirror's own doctor says."""
+    words = f"{DIRECTORY}/bin/homeport-doctor --json"
+    found: dict[str, Any] = json.loads(fleet.mirror.run(words, user=USER, check=False))
+    return found
+
+
+def test_the_doctor_of_a_healthy_mirror(fleet: Fleet) -> None:
+    found = diagnosed(fleet)
+    assert found["is_healthy"], found
+    assert found["facts"][REPO] == {"weights": fleet.commit[:12]}
+
+
 def test_a_mirror_that_is_down(fleet: Fleet) -> None:
     fleet.mirror.run(f"systemctl --user stop {UNIT}", user=USER)
+    found = [one["check"] for one in diagnosed(fleet)["findings"]]
+    assert found == ["service-stopped"]
     fleet.forget(fleet.one)
     fleet.hub.requests.clear()
     run = fleet.deploy("--limit", "one", "--limit", "two")

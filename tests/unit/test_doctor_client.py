@@ -9,9 +9,10 @@ import pytest
 
 from homeport.doctor.client import AREA
 
-from .doctoring import WANTED, Machine, names
+from .doctoring import ROUTE, WANTED, Machine, names
 
 WANTS = replace(WANTED, client="2.1.330")
+ROUTED = replace(WANTED, routes=(ROUTE,))
 OWN = f"{WANTED.directory}/bin/claude"
 ON_PATH = {"HOME": WANTED.home, "PATH": f"/opt/tools/bin:{WANTED.directory}/bin:/usr/bin"}
 
@@ -27,6 +28,21 @@ def install(machine: Machine, path: str, version: str) -> None:
 
 def test_where_homeport_leaves_it_alone(machine: Machine) -> None:
     assert machine.look(AREA, WANTED).is_healthy
+    assert machine.look(AREA, ROUTED).is_healthy, "whoever has none has no use for it"
+    install(machine, "/opt/tools/bin/claude", "2.1.328")
+    assert machine.look(AREA, ROUTED, variables=ON_PATH).is_healthy
+
+
+def test_one_that_is_too_old_for_its_routes(machine: Machine) -> None:
+    path = f"{WANTED.home}/.local/bin/claude"
+    install(machine, path, "2.1.100")
+    (found,) = machine.look(AREA, ROUTED).findings
+    assert (found.check, found.warning) == ("client-too-old", False)
+    assert found.fix == "npm install --global --prefix ~/.local @anthropic-ai/claude-code@latest"
+    machine.program(path, "exit 126")
+    (found,) = machine.look(AREA, ROUTED).findings
+    assert (found.check, found.fix.split()[0]) == ("client-broken", "npm")
+    assert machine.look(AREA, WANTED).is_healthy, "it has no routes"
 
 
 @pytest.mark.parametrize("version", ["2.1.330", "2.1.331", "2.2.0"])
@@ -78,9 +94,13 @@ def test_an_older_one_that_comes_first(machine: Machine, version: str) -> None:
     "place", [".local/bin", ".claude/local", ".nvm/versions/node/v22.11.0/bin", ".bun/bin"]
 )
 def test_where_the_path_is_not_known(machine: Machine, place: str) -> None:
-    install(machine, OWN, "2.1.330")
     install(machine, f"{WANTED.home}/{place}/claude", "2.1.200")
-    assert names(machine.look(AREA, WANTS)) == ["another-client-first"]
+    assert names(machine.look(AREA, WANTS)) == ["client-too-old"]
+    # A shell of the user's finds this one first.
+    install(machine, OWN, "2.1.330")
+    report = machine.look(AREA, WANTS)
+    assert report.is_healthy, report
+    assert report.facts == {"": {"client": "2.1.330"}}
 
 
 def test_what_upgrades_it(machine: Machine) -> None:

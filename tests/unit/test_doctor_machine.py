@@ -25,6 +25,10 @@ from .doctoring import ROUTE, SERVICE, WANTED, Machine, names, serving
 MEMINFO = "MemTotal: 16000000 kB\nMemFree: 100 kB\nMemAvailable: {} kB\nSwapTotal: {} kB\n"
 
 
+#: What a workstation has whose routes are all a cluster's.
+ROUTER_ONLY = replace(SERVICE, name="homeport.router", alias="router", engine="router")
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     found = Machine(tmp_path)
@@ -62,6 +66,8 @@ def test_on_battery(machine: Machine) -> None:
     (found,) = machine.look(AREA, serving()).findings
     assert (found.check, found.warning, found.detail) == ("on-battery", True, "41 % are left")
     assert machine.look(AREA, WANTED).is_healthy, "nothing is served there"
+    assert machine.look(AREA, serving(ROUTER_ONLY)).is_healthy, "its router computes nothing"
+    assert machine.look(AREA, serving(replace(SERVICE, engine="vllm", gpus=8))).is_healthy
     waits = replace(SERVICE, on_battery=False)
     assert machine.look(AREA, serving(waits)).is_healthy, "it waits for mains power"
 
@@ -79,20 +85,46 @@ def test_a_machine_without_a_battery(machine: Machine) -> None:
     assert machine.look(AREA, serving()).is_healthy
 
 
+PROFILE = "/sys/firmware/acpi/platform_profile"
+PREFERENCE = "/sys/devices/system/cpu/{}/cpufreq/energy_performance_preference"
+
+
 @pytest.mark.parametrize(
-    ("file", "text"),
+    ("file", "text", "by_hand"),
     [
-        ("/sys/firmware/acpi/platform_profile", "low-power\n"),
-        ("/sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference", "power\n"),
+        (PROFILE, "low-power\n", f"echo balanced | sudo tee {PROFILE}"),
+        (
+            PREFERENCE.format("cpu0"),
+            "power\n",
+            f"echo balance_performance | sudo tee {PREFERENCE.format('*')}",
+        ),
     ],
 )
-def test_low_power_mode(machine: Machine, file: str, text: str) -> None:
+def test_low_power_mode(machine: Machine, file: str, text: str, by_hand: str) -> None:
     machine.file(file, text)
     (found,) = machine.look(AREA, serving()).findings
-    assert (found.check, found.fix) == (
-        "low-power-mode",
-        "powerprofilesctl set balanced",
-    )
+    assert (found.check, found.fix) == ("low-power-mode", by_hand)
+    machine.program("powerprofilesctl", "exit 0")
+    assert machine.look(AREA, serving()).findings[0].fix == "powerprofilesctl set balanced"
+    machine.program("tlp", "exit 0")
+    assert machine.look(AREA, serving()).findings[0].fix == "sudo tlp ac"
+    assert machine.look(AREA, serving(ROUTER_ONLY)).is_healthy
+
+
+def test_both_places_that_say_low_power(machine: Machine) -> None:
+    machine.file(PROFILE, "low-power\n")
+    machine.file(PREFERENCE.format("cpu0"), "power\n")
+    (found,) = machine.look(AREA, serving()).findings
+    assert found.fix.split("; ") == [
+        f"echo balanced | sudo tee {PROFILE}",
+        f"echo balance_performance | sudo tee {PREFERENCE.format('*')}",
+    ]
+
+
+def test_other_powers(machine: Machine) -> None:
+    machine.file(PROFILE, "balanced\n")
+    machine.file(PREFERENCE.format("cpu0"), "balance_power\n")
+    assert machine.look(AREA, serving()).is_healthy
 
 
 BATTERY = """Now drawing from 'Battery Power'
@@ -108,15 +140,16 @@ SETTINGS = "Currently in use:\n standby              1\n lowpowermode         {}
 @pytest.mark.parametrize(
     ("drawn", "settings", "battery", "left", "saving"),
     [
-        (BATTERY, SETTINGS.format(1), True, 73, True),
-        (MAINS, SETTINGS.format(0), False, 100, False),
-        (DESKTOP, "Currently in use:\n sleep   1\n", False, None, False),
-        (MAINS, "Currently in use:\n powermode            1\n", False, 100, True),
-        (MAINS, "Currently in use:\n powermode            2\n", False, 100, False),
+        (BATTERY, SETTINGS.format(1), True, 73, "sudo pmset -a lowpowermode 0"),
+        (MAINS, SETTINGS.format(0), False, 100, ""),
+        (DESKTOP, "Currently in use:\n sleep   1\n", False, None, ""),
+        (MAINS, "Currently in use:\n powermode            1\n", False, 100,
+         "sudo pmset -a powermode 0"),
+        (MAINS, "Currently in use:\n powermode            2\n", False, 100, ""),
     ],
-)
+)  # fmt: skip
 def test_what_pmset_says(
-    drawn: str, settings: str, battery: bool, left: int | None, saving: bool
+    drawn: str, settings: str, battery: bool, left: int | None, saving: str
 ) -> None:
     assert power_of_mac(drawn, settings) == looking.Power(battery, left, saving)
 
@@ -130,6 +163,9 @@ def test_memory_that_is_nearly_gone(machine: Machine) -> None:
     assert found.check == "memory-gone"
     assert found.symptom.startswith("307 MB of 16.4 GB of memory are left: ")
     assert machine.look(AREA, WANTED).is_healthy
+    assert machine.look(AREA, serving(ROUTER_ONLY)).is_healthy
+    gpus = serving(replace(SERVICE, engine="vllm", gpus=8))
+    assert names(machine.look(with_(disk=ROOMY), gpus)) == ["memory-gone"]
 
 
 class Swapping:
@@ -152,6 +188,7 @@ def test_swapping(
     swapping(0)
     monkeypatch.setattr(looking.time, "sleep", swapping)
     assert names(machine.look(AREA, serving())) == found
+    assert machine.look(AREA, serving(ROUTER_ONLY)).is_healthy
 
 
 def test_memory_that_cannot_be_read(machine: Machine) -> None:
@@ -195,6 +232,8 @@ def test_a_mac(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Disk
 
+ROOMY = Disk("/home/anna/.homeport", 90_000_000_000, None, False)
+
 
 @pytest.mark.parametrize(
     ("disk", "found"),
@@ -211,6 +250,19 @@ def test_disks(machine: Machine, disk: Disk, found: list[str]) -> None:
     report = machine.look(with_(disk=disk), WANTED)
     assert names(report) == found
     assert all("/home/anna/.homeport" in one.symptom + one.fix for one in report.findings)
+
+
+def test_a_mac_counts_files_in_another_way(machine: Machine) -> None:
+    disk = Disk("/home/anna/.homeport", 3_000_000_000, 12, False)
+    fixes = [
+        machine.look(with_(disk=disk, darwin=darwin), WANTED).findings[0].fix
+        for darwin in (False, True)
+    ]
+    assert fixes == [
+        "remove what has many: du --inodes -xd1 /home/anna/.homeport | sort -n",
+        "remove what has many: find -x /home/anna/.homeport | sed 's|/[^/]*$||' | sort | uniq -c "
+        "| sort -n | tail -5",
+    ]
 
 
 def test_a_gpu_host_needs_more_room(machine: Machine) -> None:
@@ -265,6 +317,37 @@ def test_a_container_has_no_clock_of_its_own(machine: Machine, mark: str) -> Non
     assert machine.look(AREA, WANTED).is_healthy
     (found,) = machine.look(AREA, WANTED, asked_at=0.0).findings
     assert found.fix == "set the clock of the machine that this container runs on"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("/var/run/secrets/kubernetes.io/serviceaccount/namespace", "default"),
+        ("/proc/1/environ", "PATH=/bin\0KUBERNETES_SERVICE_HOST=10.0.0.1\0"),
+        ("/proc/1/environ", "container=oci\0"),
+        ("/proc/1/cgroup", "0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope\n"),
+        ("/etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1 localhost\n"),
+    ],
+)
+def test_a_pod_has_no_clock_of_its_own(machine: Machine, file: str, text: str) -> None:
+    (machine.root / "usr/bin/timedatectl").write_text("#!/bin/sh\nexit 1\n")
+    assert not machine.look(AREA, WANTED).is_healthy
+    machine.file(file, text)
+    assert machine.look(AREA, WANTED).is_healthy
+
+
+def test_a_pods_shell(machine: Machine) -> None:
+    machine.program("timedatectl", "exit 1")
+    inside = {"HOME": WANTED.home, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert machine.look(AREA, WANTED, variables=inside).is_healthy
+
+
+def test_a_host_of_containers_has_a_clock(machine: Machine) -> None:
+    machine.program("timedatectl", "echo NTP=no; echo NTPSynchronized=no")
+    machine.file("/proc/1/cgroup", "0::/init.scope\n")
+    machine.file("/proc/1/environ", "HOME=/\0TERM=linux\0")
+    machine.file("/etc/hosts", "127.0.0.1 localhost\n")
+    assert names(machine.look(AREA, WANTED)) == ["clock-not-set"]
 
 
 # Certificates

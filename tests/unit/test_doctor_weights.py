@@ -91,6 +91,39 @@ def test_a_machine_without_weights(machine: Pulled) -> None:
     assert machine.look(AREA, serving()).is_healthy
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_healthy_mirror(machine: Pulled, deep: bool) -> None:
+    report = machine.look(AREA, replace(WANTED, mirrored=(machine.weights,)), deep=deep)
+    assert report.is_healthy, report
+    assert report.facts == {"team/model": {"weights": FIRST[:12]}}
+
+
+def test_a_mirror_that_serves_them_itself(machine: Pulled) -> None:
+    service = replace(SERVICE, weights=machine.weights)
+    (machine.top / "current/model.gguf").unlink()
+    both = replace(serving(service), mirrored=(machine.weights,))
+    assert [one.about for one in machine.look(AREA, both).findings] == ["claude-fable5"]
+
+
+def test_a_mirror_with_something_wrong(machine: Pulled) -> None:
+    wanted = replace(WANTED, mirrored=(machine.weights,))
+    os.truncate(machine.top / "current/model.gguf", 10)
+    (found,) = machine.look(AREA, wanted).findings
+    assert (found.check, found.about) == ("weights-changed", "team/model")
+    assert found.symptom == "team/model was changed here: hosts that pull it refuse it"
+    (machine.top / "current/model.gguf").unlink()
+    (found,) = machine.look(AREA, wanted).findings
+    assert found.symptom == ("team/model is not there, or not whole: no host can pull it from here")
+    new = replace(machine.weights, revision=SECOND, digest="another")
+    found = machine.look(AREA, replace(wanted, mirrored=(new,))).findings[-1]
+    assert found.symptom == f"the mirror serves revision {FIRST[:12]} of team/model"
+
+
+def test_weights_that_a_mirror_keeps(machine: Pulled, monkeypatch: pytest.MonkeyPatch) -> None:
+    short(monkeypatch)
+    assert machine.look(AREA, replace(WANTED, mirrored=(machine.weights,))).is_healthy
+
+
 def test_weights_that_never_came(machine: Pulled) -> None:
     shutil.rmtree(machine.top)
     (found,) = machine.examined().findings

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from homeport import claude_code, doctoring, gpu_serving, gpu_settings, render
 from homeport.catalog import MODELS
-from homeport.doctor.wanted import Wanted
+from homeport.doctor.wanted import MIRROR, Wanted
 from homeport.engines.llama_cpp import NEWEST_FLAGS, LlamaServer, flags_in_help
 from homeport.facts.host import Lingering, Machine
 from homeport.gpu_settings import Peer
@@ -241,6 +241,32 @@ def check_told(told: Wanted, route: Route, bind: str) -> None:
     assert (service.token is None) == (route.endpoint.token is None)
     if route.endpoint.token and len(route.endpoint.token.value) > 20:
         assert route.endpoint.token.value not in json.dumps(told.document())
+
+
+@given(st.integers(1024, 65_535), st.none() | TOKENS.filter(lambda token: len(token.value) > 20))
+def test_what_the_doctor_on_a_mirror_is_told(port: int, token: Token | None) -> None:
+    endpoint = Endpoint("mirror-01", port, token, open_to_network=token is None)
+    pin = Pin("a/b", "0" * 40, (PINNED, replace(PINNED, path="model.gguf")))
+    held = [
+        Route(
+            replace(MODELS["gemma-4-12b-coder"], weights=HubWeights("a/b", (one,), 1, pin)),
+            Endpoint("localhost", 18_080),
+        )
+        for one in ("*.gguf", "*.json")
+    ]
+    settings = of(HostData("x", ("workstations",), {"routes": {}}))
+    settings = replace(settings, serves_mirror=endpoint, mirrors=tuple(held))
+    told = doctoring.wanted(Target(settings, MACHINE, LAYOUT), {})
+    (service,), (weights,) = told.services, told.mirrored
+    assert (service.engine, service.url, service.port) == (MIRROR, endpoint.url, port)
+    assert (service.token is None) == (token is None)
+    assert not token or token.value not in json.dumps(told.document())
+    # One repository has one set of files.
+    assert (weights.directory, weights.digest) == (LAYOUT.weights("a/b"), pin.digest)
+    both = replace(settings, laptop=LaptopSettings(), serves=(held[0],))
+    own = doctoring.wanted(Target(both, MACHINE, LAYOUT), {}).services[0]
+    assert own.weights == weights
+    assert Wanted.of(json.loads(json.dumps(told.document()))) == told
 
 
 @given(st.integers(1024, 65_535), st.none() | TOKENS)
