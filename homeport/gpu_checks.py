@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .doctor.limits import CLOCKS_DIFFER
 from .gpu_settings import GpuSettings
 
 #: The oldest driver that runs programs of a CUDA version (CUDA Toolkit release notes, "CUDA minor
@@ -23,9 +24,6 @@ _MEMORY = 4_000_000_000
 #: Bytes of /dev/shm by which several GPUs' processes talk (vLLM's manual, "Using Docker", asks for
 #: as much).
 _SHM = 10_000_000_000
-
-#: Seconds by which a clock may be off before tokens and certificates are refused.
-_CLOCK = 120
 
 #: GPUs that people ask about, and their memory in bytes.
 _KNOWN = (("H100 (80 GB)", 80e9), ("H200 (141 GB)", 141e9), ("B200 (180 GB)", 180e9))
@@ -125,7 +123,7 @@ def _account(found: GpuHost, account: str, made: bool) -> Iterator[str]:
 
 def _clock(found: GpuHost, now: float) -> Iterator[str]:
     off = found.time - now
-    if abs(off) > _CLOCK:
+    if abs(off) > CLOCKS_DIFFER:
         yield (
             f"its clock is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}. "
             "Type: timedatectl set-ntp true"

@@ -99,11 +99,15 @@ def _kind(path: Path, mode: str, sha256: str) -> str:
         return "unreadable"
 
 
+#: What of a document is a list, and what tells its things apart.
+_LISTS = {"services": "alias", "routes": "alias", "mirrored": "repo"}
+
+
 def changes(noted: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
     """In words, what of two documents of a `Wanted` is different; the digest is not."""
-    for kind in ("services", "routes"):
-        before = {one["alias"]: one for one in noted[kind]}
-        after = {one["alias"]: one for one in wanted[kind]}
+    for kind, name in _LISTS.items():
+        before = {one[name]: one for one in noted[kind]}
+        after = {one[name]: one for one in wanted[kind]}
         for alias in dict.fromkeys([*before, *after]):
             if alias not in after:
                 yield "%s: no longer among its %s" % (alias, kind)
@@ -112,7 +116,7 @@ def changes(noted: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str
             else:
                 yield from ("%s: %s" % (alias, one) for one in _differ(before[alias], after[alias]))
     rest = [
-        {key: value for key, value in one.items() if key not in ("services", "routes", "deployed")}
+        {key: value for key, value in one.items() if key not in (*_LISTS, "deployed")}
         for one in (noted, wanted)
     ]
     yield from _differ(*rest)

@@ -26,8 +26,7 @@ OLDEST_CLIENT = (2, 1, 328)
 #: Days before its end at which a certificate is spoken of. Our own bound.
 EXPIRES_SOON = 21
 
-#: Seconds by which two clocks may differ before tokens and certificates are refused
-#: (homeport/gpu_checks.py).
+#: Seconds by which two clocks may differ before tokens and certificates are refused.
 CLOCKS_DIFFER = 120
 
 #: The share of the memory above which a model does not work at all: of a machine's own, of what

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from shlex import quote
 
+from .limits import CLOCKS_DIFFER, EXPIRES_SOON
 from .machine import Machine, look
 from .table import MACHINE, REFUSED, SLOW, Area, Check, Values, known
 
@@ -20,13 +21,8 @@ _SHARE, _BYTES = 0.05, 1_000_000_000
 #: Bytes that a pull leaves free (`MARGIN` of remote/pull.py), and files that logs and state take.
 _MARGIN, _FILES = 100_000_000, 1_000
 
-#: Seconds by which a clock may be off before tokens and certificates are refused
-#: (homeport/gpu_checks.py), and what a question may take on its way here.
-_CLOCK, _ON_THE_WAY = 120, 60
-
-#: Days before its end at which a certificate is spoken of.
-_DAYS = 21
-
+#: Seconds that a question may take on its way here.
+_ON_THE_WAY = 60
 
 #: The folders with the most files, where du does not count them.
 _COUNTED = "find -x %s | sed 's|/[^/]*$||' | sort | uniq -c | sort -n | tail -5"
@@ -86,7 +82,7 @@ def _files(seen: Machine) -> Iterator[Values]:
 def _clock(seen: Machine) -> Iterator[Values]:
     ahead = seen.clock.ahead
     # What the question took makes a clock look ahead, never behind.
-    if ahead is not None and not -_CLOCK <= ahead <= _CLOCK + _ON_THE_WAY:
+    if ahead is not None and not -CLOCKS_DIFFER <= ahead <= CLOCKS_DIFFER + _ON_THE_WAY:
         values = {"off": "%.0f s %s" % (abs(ahead), "ahead" if ahead > 0 else "behind")}
         if seen.darwin:
             values["fix"] = "sudo sntp -sS time.apple.com"
@@ -108,7 +104,7 @@ def _expired(seen: Machine) -> Iterator[Values]:
 
 def _expiring(seen: Machine) -> Iterator[Values]:
     for one in seen.trusted:
-        if seen.now < known(one.expires) < seen.now + _DAYS * 86_400:
+        if seen.now < known(one.expires) < seen.now + EXPIRES_SOON * 86_400:
             yield {"alias": one.alias, "date": _date(known(one.expires)), "detail": one.file}
 
 

@@ -21,21 +21,15 @@ from homeport.doctor.table import Area, Context, Report, Subject, Unknown, exami
 from homeport.doctor.trials import Trials
 from homeport.doctor.wanted import Service, Wanted, Weights
 
+from .doctoring import SERVICE
+
 NOW = 1_795_437_700.0
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
-LLAMA = Service(
-    name="homeport.claude-fable5",
-    alias="claude-fable5",
-    engine="llama_cpp",
-    definition="/home/anna/.config/systemd/user/homeport.claude-fable5.service",
-    url="http://127.0.0.1:18080",
-    bind="127.0.0.1",
-    port=18080,
+LLAMA = replace(
+    SERVICE,
     context=65_536,
     max_output=8_192,
-    start="systemctl --user restart homeport.claude-fable5.service",
-    logs="journalctl --user -u homeport.claude-fable5 -n 50",
     program="/home/anna/.homeport/env/e/bin/python",
     build=9000,
     needs=9 * 2**30,
