@@ -29,6 +29,9 @@ from .weights import HubWeights, together
 PROGRAM = "doctor.pyz"
 COMMAND = "homeport-doctor"
 
+#: The key that says when, and not what.
+_PUTS_OFF = "restart"
+
 _MAIN = """
 import sys
 from pathlib import Path
@@ -264,7 +267,7 @@ def _route(route: Route, target: Target) -> doctor.Route:
 def _deployed(values: Mapping[str, Any]) -> str:
     """What is another one when `deploy.py` would make something else of the host, for whatever
     reason: its group data, or homeport itself."""
-    own = {key: values[key] for key in sorted(KEYS) if key in values}
+    own = {key: values[key] for key in sorted(KEYS) if key in values and key != _PUTS_OFF}
     return digest(json.dumps([_code(), own], default=str))
 
 
