@@ -8,11 +8,15 @@ import atexit
 import base64
 import json
 import logging
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import click
 import pyinfra_cli.cli
 from paramiko import SSHException
 from pyinfra.api import Host, QuoteString, State, StringCommand
@@ -22,8 +26,8 @@ from .doctor import fleet
 from .doctor.table import Report
 from .facts.file import connector_arguments
 from .facts.host import words
-from .preflight import host_data, interrupted
-from .target import Target
+from .preflight import DOCTOR, host_data, interrupted
+from .target import NOT_SEEN, Target
 
 #: What each host, by its name, was found to be in this run.
 _reports: dict[str, Report] = {}
@@ -35,13 +39,15 @@ _PATIENCE_DEEP = 3_600
 _OPTIONS = {"-v", "-vv", "-vvv", "--debug", "--json"}
 
 
-def install(state: State) -> None:
-    """Have a run of doctor.py end with what it found, and print nothing else.
+def install(state: State, together: Mapping[str, Iterable[str]]) -> None:
+    """Have a run of doctor.py end with what it found, and print nothing else; `together` has, for a
+    host, all that can only be deployed with it.
 
     pyinfra would go on to list and to run operations, of which there are none.
     """
     if not _OPTIONS & set(sys.argv):
-        logging.getLogger("pyinfra").setLevel(logging.CRITICAL)
+        log = logging.getLogger("pyinfra")
+        log.handlers, log.level = [_errors], logging.ERROR
     handle: Callable[..., Any] = pyinfra_cli.cli._handle_commands
     ended = []
 
@@ -56,7 +62,7 @@ def install(state: State) -> None:
         }
         whole = fleet.whole(found)
         as_json = json.dumps(whole.document(), indent=2)
-        words = "\n".join(fleet.lines(whole, _inventory()))
+        words = "\n".join(fleet.lines(whole, _typed(), together))
         print(as_json if "--json" in sys.argv else words)
         return 0 if whole.is_healthy else 1
 
@@ -69,13 +75,33 @@ def install(state: State) -> None:
     atexit.register(lambda: None if ended or interrupted or not state.initialised else end())
 
 
-def _inventory() -> str:
-    """The inventory, as it was typed."""
-    return next(word for word in sys.argv[1:] if word.endswith(".py") or word.startswith("@"))
+def _typed() -> str:
+    """How pyinfra and the inventory were typed."""
+    own = sys.argv[0] if Path(sys.argv[0]).name == "pyinfra" else "pyinfra"
+    place = next(at for at, word in enumerate(sys.argv) if Path(word).name == DOCTOR)
+    return f"{own} {sys.argv[place - 1]}"
+
+
+class _Errors(logging.Handler):
+    """Keeps what pyinfra says of a host, "[name] ...", that it gives up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: dict[str, list[str]] = defaultdict(list)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = re.match(r"\s*\[([^]]+)\]\s*(.*)", click.unstyle(record.getMessage()), re.DOTALL)
+        if found:
+            self.said[found[1]].append(found[2].strip())
+
+
+_errors = _Errors()
 
 
 def _said(host: Host) -> str:
-    return "; ".join(report.said(host)) or "it could not be looked at"
+    """Why there is no report of `host`."""
+    own = [one for one in report.said(host) if one != NOT_SEEN]
+    return "; ".join(dict.fromkeys([*own, *_errors.said[host.name]])) or "it gave no answer"
 
 
 def examine(host: Host, target: Target, deep: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from .doctor.limits import LARGE_UNIFIED, LARGE_UNIFIED_SHARE, RAM_SHARE, UNIFIED_SHARE
 from .errors import SettingsError
 
 #: Bytes of an element of a q8_0 cache: blocks of 32 have a scale of two bytes (ggml-common.h).
@@ -20,18 +21,11 @@ _UBATCH = 512
 _CACHE_STEP = 256
 
 #: The share of the memory that a model may take. The rest is for the system, a browser and an
-#: editor: 7 GB of 16, 10 GB of 24. Below what Metal lets a GPU have, see `_METAL`.
+#: editor: 7 GB of 16, 10 GB of 24. Below what Metal lets a GPU have, see `UNIFIED_SHARE`.
 _SHARE = 0.58
 
 #: The share of a graphics card's: its display and other programs have the rest.
 _CARD_SHARE = 0.9
-
-#: What Metal lets the GPU of a Mac have: two thirds, three quarters from 36 GiB on
-#: (recommendedMaxWorkingSetSize, as llama.cpp prints it; newer systems give some more).
-_METAL, _METAL_LARGE, _LARGE = 2 / 3, 3 / 4, 36 * 2**30
-
-#: The same without a GPU: what a system with nothing else at work leaves.
-_RAM = 0.8
 
 #: Prompts that are kept beside the running one: a 32nd of the memory, a GiB at most. llama.cpp's
 #: own default of 8 GiB is half of a 16 GB laptop.
@@ -74,9 +68,9 @@ class Memory:
     @property
     def limit(self) -> int:
         """Bytes above which it does not work at all: what the user pins is held against that."""
-        share = {Kind.CARD: 1, Kind.RAM: _RAM}.get(self.kind, _METAL)
-        if self.kind is Kind.UNIFIED and self.total >= _LARGE:
-            share = _METAL_LARGE
+        share = {Kind.CARD: 1, Kind.RAM: RAM_SHARE}.get(self.kind, UNIFIED_SHARE)
+        if self.kind is Kind.UNIFIED and self.total >= LARGE_UNIFIED:
+            share = LARGE_UNIFIED_SHARE
         return int(self.total * share) - self.taken
 
     @property

@@ -52,11 +52,6 @@ def install(state: State) -> None:
     later = gevent.get_hub().loop.run_callback_threadsafe
     signal.signal(signal.SIGINT, lambda *_: later(interrupt, state, run))
     init = state.init
-    looks = DOCTOR in _scripts()
-    if looks:
-        from . import fleet_doctor  # which needs what is here
-
-        fleet_doctor.install(state)
 
     def check_and_init(inventory: Inventory, *arguments: Any, **keywords: Any) -> None:
         found = check(inventory, keywords.get("initial_limit"))
@@ -69,8 +64,11 @@ def install(state: State) -> None:
             state.config.FAIL_PERCENT = None
         state.add_callback_handler(Connections())
         together = {name: one.gpu.members for name, one in found.items() if one.gpu}
-        if looks:
-            return  # the doctor says all itself
+        if DOCTOR in _scripts():
+            from . import fleet_doctor  # which needs what is here
+
+            fleet_doctor.install(state, together)
+            return  # it says all itself
         atexit.register(say_last_lines, state, together)
 
     state.init = check_and_init  # type: ignore[method-assign]

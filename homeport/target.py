@@ -29,7 +29,7 @@ NEEDED_SPACE = 2_000_000
 #: Seconds that a first look may take: on a host where a disk hangs it would last for ever.
 _PATIENCE = 60
 
-_NOT_SEEN = "this host could not be looked at, its lines above say why. Nothing was changed"
+NOT_SEEN = "this host could not be looked at, its lines above say why. Nothing was changed"
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def current() -> Target | None:
         print(file=sys.stderr)  # after its question
         _fail(["sudo asks for a password here. Type it at a terminal, or set _sudo_password"])
     except PyinfraError:  # no host is left
-        _fail([_NOT_SEEN])
+        _fail([NOT_SEEN])
     else:
         if machine is None:
-            _fail([_NOT_SEEN])
+            _fail([NOT_SEEN])
     if machine is None:
         return None
     if settings.of_machine:

@@ -23,8 +23,11 @@ BETWEEN, _LOOKS = 1, 3
 FULL = 0.9
 
 #: Why a server was not tried, as is said of a healthy one.
-AT_WORK = "at work: not tried"
-IN_USE = "not tried, as that could push a conversation out of its cache; --deep does"
+AT_WORK = "not tried: it is at work"
+IN_USE = (
+    "not tried: that could push a conversation out of its cache (to try it all the same: --deep, "
+    "over a fleet --data deep=yes)"
+)
 
 
 @dataclass(frozen=True)

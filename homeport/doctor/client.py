@@ -87,17 +87,20 @@ def _claude(path: str, context: Context) -> Claude:
         path,
         version,
         "" if version else words[:200],
-        _upgrade(path, file.resolve()) + (context.wanted.client or "latest"),
+        _upgrade(path, file.resolve(), context.wanted.client or "latest"),
     )
 
 
-def _upgrade(path: str, real: Path) -> str:
+def _upgrade(path: str, real: Path, version: str) -> str:
     prefix, mark, _ = str(real).partition("/lib/node_modules/%s/" % _PACKAGE)
+    cask = re.search(r"/Caskroom/(claude-code[^/]*)/", str(real))
+    if cask:
+        return "brew upgrade --cask %s" % cask[1]
     if mark:
-        return "npm install --global --prefix %s %s@" % (quote(prefix), _PACKAGE)
+        return "npm install --global --prefix %s %s@%s" % (quote(prefix), _PACKAGE, version)
     if "/.local/share/claude/versions/" in str(real):
-        return "%s install " % quote(path)
-    return "npm install --global --prefix ~/.local %s@" % _PACKAGE
+        return "%s install %s" % (quote(path), version)
+    return "npm install --global --prefix ~/.local %s@%s" % (_PACKAGE, version)
 
 
 def _numbers(text: str) -> Optional[Version]:

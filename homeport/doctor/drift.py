@@ -213,9 +213,7 @@ CHECKS: tuple[Check[Drift], ...] = (
 
 def facts(drift: Drift) -> Mapping[str, str]:
     noted = drift.noted
-    if not isinstance(noted, Wanted):
-        return {}
-    return {"homeport": noted.homeport, "oldest client": noted.client or ""}
+    return {"homeport": noted.homeport} if isinstance(noted, Wanted) else {}
 
 
 AREA = Area("drift", look, CHECKS, facts=facts)

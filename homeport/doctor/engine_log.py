@@ -15,9 +15,9 @@ from .wanted import LLAMA_CPP, MIRROR, ROUTER, SGLANG, VLLM
 #: What a log must not give away: "api_key=['...', '...']", "--token ...", "http://user:...@host".
 #: `explain.hidden` is for settings: of "KeyError: 'glm74'" it would leave nothing.
 _SECRET = re.compile(
-    r"(?i)((?:key|token|secret|passw(?:or)?d|authorization)\b['\"]?\s*[=:]\s*)"
-    r"(?:\[[^\]]*\]|'[^']*'|\"[^\"]*\"|(?:bearer )?[^\s,&)]+)"
-    r"|(--[\w-]*(?:key|token|secret|passw(?:or)?d)\s+)\S+"
+    r"(?i)((?:keys?|tokens?|secret|passw(?:or)?d|authorization)\b['\"]?\s*[=:]\s*)"
+    r"(?:\[[^\]]*\]|'[^']*'|\"[^\"]*\"|(?:(?:bearer|basic) )?[^\s,&)]+)"
+    r"|(--[\w-]*(?:key|token|secret|passw(?:or)?d)(?:['\"]?,)?\s+)\S+"
     r"|(\bbearer\s+)[^\s'\",]+"
     r"|(\w://)\S+@"
     r"|\bsk-[\w-]{8,}|\bhf_\w{8,}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from .table import MACHINE, REFUSED, Check, Finding, Report, Subject, Values, findings_of
 from .words import lines as lines_of
+from .words import untried
 
 #: The checks of a client that does not reach a server, and what they come to where the server's own
 #: host says that it answers.
@@ -20,7 +21,7 @@ _NAMED = 20
 _EACH = 5
 
 #: What a host's own program says for the inventory and for its own name, which only we know.
-_INVENTORY, _LIMIT = "inventory/prod.py", "--limit HOST"
+_TYPED, _LIMIT = "pyinfra inventory/prod.py", " --limit HOST"
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,22 @@ def _up(reports: Mapping[str, Report]) -> dict[str, list[str]]:
     return found
 
 
-def lines(whole: Whole, inventory: str = _INVENTORY) -> Iterator[str]:
-    """One line for each healthy host, then a few for each cause; `inventory` is what was asked."""
+def lines(
+    whole: Whole, typed: str = _TYPED, together: Optional[Mapping[str, Iterable[str]]] = None
+) -> Iterator[str]:
+    """One line for each healthy host, then a few for each cause. `typed` is how pyinfra and the
+    inventory were, `together` has, for a host, all that can only be deployed with it."""
     for name, report in whole.hosts.items():
         if report.is_healthy:
             yield from lines_of(report, name)
     for group in whole.groups:
         for line in _of_group(group):
-            limits = " ".join("--limit %s" % name for name in list(group.found)[:_NAMED])
-            yield line.replace(_INVENTORY, inventory).replace(_LIMIT, limits)
+            names = [one for name in group.found for one in (name, *(together or {}).get(name, ()))]
+            few = [" --limit %s" % name for name in dict.fromkeys(names)]
+            limits = "".join(few) if len(few) <= _NAMED else ""  # else all, which does no harm
+            yield line.replace(_TYPED, typed).replace(_LIMIT, limits)
+    for name, report in whole.hosts.items():
+        yield from ("%s: %s" % (name, one) for one in untried(report) if not report.is_healthy)
     missed: dict[tuple[str, tuple[str, ...], str], list[str]] = defaultdict(list)
     for name, report in whole.hosts.items():
         for each in report.unchecked:
@@ -148,13 +156,13 @@ def why_not_seen(why: str) -> Iterator[Values]:
     yield {"detail": why}
 
 
-#: What a fleet compares, and what it calls it. A laptop's llama.cpp is not among it: Homebrew, or
-#: its user, brings each to a version of its own, and which is too old each says itself.
+#: What a fleet compares, and what it calls it. A laptop's llama.cpp is not among it, nor is Claude
+#: Code: Homebrew, or its user, brings each to a version of its own, a deploy leaves newer ones
+#: alone, and one that is too old says so itself.
 _COMPARED = {
     "homeport": "homeport",
     "engine": "the engine",
     "weights": "the revision of the weights",
-    "client": "Claude Code",
 }
 _OF_LAPTOPS = "llama.cpp"
 
@@ -164,12 +172,8 @@ def skewed(reports: Mapping[str, Report]) -> Iterator[Values]:
     found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for host, report in reports.items():
         for about, facts in report.facts.items():
-            # One that is older than it should be says so itself, and a newer one is left alone.
-            kept = {"client"} if facts.get("oldest client") else set()
             for name, value in facts.items():
-                if name not in _COMPARED or name in kept:
-                    continue
-                if value and not value.startswith(_OF_LAPTOPS):
+                if name in _COMPARED and value and not value.startswith(_OF_LAPTOPS):
                     found[about, name][value].append(host)
     for (about, name), hosts in found.items():
         if len(hosts) > 1:

@@ -29,7 +29,9 @@ EXPIRES_SOON = 21
 #: Seconds by which two clocks may differ before tokens and certificates are refused.
 CLOCKS_DIFFER = 120
 
-#: The share of the memory above which a model does not work at all: of a machine's own, of what
-#: CPU and GPU share, and of that from `LARGE_UNIFIED` bytes on (homeport/memory.py).
+#: The share of the memory above which a model does not work at all: of a machine's own, what a
+#: system with nothing else at work leaves; of what CPU and GPU share, and of that from
+#: `LARGE_UNIFIED` bytes on, what Metal lets the GPU of a Mac have (recommendedMaxWorkingSetSize, as
+#: llama.cpp prints it; newer systems give some more).
 RAM_SHARE, UNIFIED_SHARE, LARGE_UNIFIED_SHARE = 0.8, 2 / 3, 3 / 4
 LARGE_UNIFIED = 36 * 2**30

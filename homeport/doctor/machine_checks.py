@@ -154,7 +154,7 @@ CHECKS: tuple[Check[Machine], ...] = (
         MACHINE,
         symptom="nothing can be written to {directory}",
         cause="the disk is mounted read-only, as Linux does after errors of it",
-        fix="see why: journalctl -k -b | grep -i 'remount\\|I/O error'. Then repair or "
+        fix="see why: journalctl -k -b | grep -iE 'remount|I/O error'. Then repair or "
         "replace the disk",
         source="mount(8), errors=remount-ro",
         find=_read_only,

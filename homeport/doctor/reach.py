@@ -59,6 +59,15 @@ class Exchange:
         """Whoever has opened the connection closes it."""
 
 
+def _login(proxy: str) -> Mapping[str, str]:
+    """The header with the login of a proxy's URL, if it has one."""
+    parts = urlsplit(proxy if "//" in proxy else "//" + proxy)
+    if not parts.username:
+        return {}
+    login = "%s:%s" % (unquote(parts.username), unquote(parts.password or ""))
+    return {"Proxy-Authorization": "Basic %s" % base64.b64encode(login.encode()).decode()}
+
+
 class _Pieces(io.RawIOBase):
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -116,9 +125,11 @@ def ask(
         with connection:
             asked = http.client.HTTPConnection(host, port)
             asked.sock = Exchange(connection)
-            target = url + path if proxy and not secure else path
+            by_proxy = proxy is not None and not secure  # it passes requests on, one by one
+            target = url + path if by_proxy else path
+            more = _login(proxy) if proxy and by_proxy else {}
             try:
-                asked.request("GET", target, headers={"Connection": "close", **headers})
+                asked.request("GET", target, headers={"Connection": "close", **headers, **more})
                 answer = asked.getresponse()
                 body = answer.read(LARGEST)
             except (TimeoutError, socket.timeout) as error:
@@ -236,9 +247,7 @@ def _through(proxy: str, host: str, port: int, secure: bool) -> socket.socket:
         raise Failed("proxy", failed.said or failed.kind) from None
     if not secure:
         return connection
-    login = "%s:%s" % (unquote(parts.username or ""), unquote(parts.password or ""))
-    proof = base64.b64encode(login.encode()).decode()
-    more = "Proxy-Authorization: Basic %s\r\n" % proof if parts.username else ""
+    more = "".join("%s: %s\r\n" % header for header in _login(proxy).items())
     place = address(host, port)
     try:
         exchange = Exchange(connection)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..remote import explain, probe
 from . import reach, reach_checks, route_checks
+from .engine_log import without_secrets
 from .reached import Model, Problem, Reached
 from .start_up import Line, Shell, shell_of
 from .table import Area, CannotTell, Context, Subject, Unknown, known
@@ -93,7 +94,7 @@ def _reached(route: Route, context: Context, shell: Shell) -> Reached:
         problem = _problem(error)
         why = Unknown(_why(route, problem))
         return Reached(route, session, why, problem, ahead=why, days=why, proxy=proxy)
-    wrong, models = answered(reply)
+    wrong, models = answered(reply, known(headers))
     if proxy and route.url.startswith("http:") and reply.status in (407, 502, 504):
         wrong = Problem("proxy", "it answers %d" % reply.status)
     return Reached(
@@ -166,10 +167,17 @@ def _leads_to(session: explain.Session, route: Route) -> bool:
     return explain.origin(session.url) == explain.origin(route.url)
 
 
-def answered(reply: reach.Reply) -> "tuple[Optional[Problem], Mapping[str, Model]]":
-    """What is wrong with an answer to "which models?", if anything, and the models."""
+def answered(
+    reply: reach.Reply, sent: Mapping[str, str]
+) -> "tuple[Optional[Problem], Mapping[str, Model]]":
+    """What is wrong with an answer to "which models?", if anything, and the models; nothing of what
+    was `sent` to prove oneself is said."""
     values = {"status": str(reply.status)}
-    said = explain.hidden(_message(reply.body))
+    said = _message(reply.body)
+    for value in sent.values():
+        for secret in (value, value.rpartition(" ")[2]):
+            said = said.replace(secret, "…") if len(secret) > 7 else said
+    said = explain.hidden(without_secrets(said))
     if reply.status in (401, 403):
         return Problem("token", said, values), {}
     if reply.status == 503:
@@ -210,4 +218,4 @@ def facts(seen: Reached) -> Mapping[str, str]:
     return {"context": str(served.context)} if served and served.context else {}
 
 
-AREA = Area("routes", look, (*reach_checks.CHECKS, *route_checks.CHECKS), healthy, facts)
+AREA = Area("routes", look, (*reach_checks.CHECKS, *route_checks.CHECKS), healthy, facts=facts)

@@ -265,10 +265,16 @@ def healthy(seen: Seen) -> str:
     return "%s answers at %s in %.2f s" % (service.alias, service.url, known(tries.took))
 
 
+def untried(seen: Seen) -> str:
+    why = seen.answers.untried if seen.answers else ""
+    return "%s was %s" % (seen.service.alias, why) if why else ""
+
+
 AREA = Area(
     "servers",
     servers.look,
     refused_checks.CHECKS + CHECKS + slow_checks.CHECKS,
     healthy=healthy,
+    untried=untried,
     facts=servers.facts,
 )

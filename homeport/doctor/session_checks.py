@@ -203,7 +203,8 @@ CHECKS: tuple[Check[Typed], ...] = (
         REFUSED,
         symptom="Requests to {url} go through the proxy of {name}",
         cause="A proxy cannot reach this machine's own loopback",
-        fix='Type: export NO_PROXY="$NO_PROXY,127.0.0.1" no_proxy="$no_proxy,127.0.0.1"',
+        fix='Type: export NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}127.0.0.1" '
+        'no_proxy="${{no_proxy:+$no_proxy,}}127.0.0.1"',
     ),
     _row(
         "model-elsewhere",

@@ -146,7 +146,7 @@ CHECKS: tuple[Check[Seen], ...] = (
     Check(
         "answers-late",
         SLOW,
-        symptom="{alias} has nothing else to do, and does not answer one token within 10 s",
+        symptom="{alias} has nothing else to do, and does not answer one token in time",
         cause="the model is too large for this machine, or other programs are at work on it",
         fix="set a smaller quant in group_data/laptops.py and deploy, or see: top",
         source="a request of one token",

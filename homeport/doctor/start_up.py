@@ -27,6 +27,7 @@ _EXPORT = re.compile(
 )
 _UNSET = re.compile(r"(?:^|[;&|{)]|\b(?:then|do|else)\s)\s*unset\s+(?:-v\s+)?((?:\w+[ \t]*)+)")
 _ASSIGNED = re.compile(r"""([A-Za-z_]\w*)(?:=('[^']*'|"[^"]*"|[^\s;&|#]*))?[ \t]*""")
+_ITSELF = re.compile(r"(?i)\$(?:\{no_proxy(?:[:+-][^}]*)?\}|no_proxy\b)")
 _FUNCTION = re.compile(r"\s*(?:function\s+[\w-]+|[\w-]+\s*\(\s*\))")
 _FISH = re.compile(r"\s*set\s+((?:-\S+\s+)+)([A-Za-z_]\w*)(?:\s+('[^']*'|\"[^\"]*\"|[^\s;#]+))?")
 
@@ -120,15 +121,15 @@ def _read(path: Path, text: str, login: bool) -> Iterator[tuple[int, str, Option
         if login or not _EXPORT.search(line):
             alone = _ASSIGNED.match(line.strip())
             if alone and alone[2] is not None:
-                assigned[alone[1]] = number, _plain(alone[2])
+                assigned[alone[1]] = number, _value(alone[1], alone[2])
                 if login:
-                    yield number, alone[1], _plain(alone[2]), True
+                    yield number, alone[1], _value(alone[1], alone[2]), True
         for start in _EXPORT.finditer(line):
             place = start.end()
             while word := _ASSIGNED.match(line, place):
                 place = word.end()
                 if word[2] is not None:
-                    yield number, word[1], _plain(word[2]), True
+                    yield number, word[1], _value(word[1], word[2]), True
                 elif word[1] in assigned:
                     yield assigned[word[1]][0], word[1], assigned[word[1]][1], True
         for taken in _UNSET.finditer(line):
@@ -159,6 +160,15 @@ def _outside_functions(text: str, end: str) -> Iterable[tuple[int, str]]:
             inside = not bare.endswith(end)
         elif bare:
             yield number, line
+
+
+def _value(name: str, word: str) -> Optional[str]:
+    """What `name` is set to; of a list that is added to, as NO_PROXY mostly is, what is added."""
+    if name in explain.NO_PROXIES:
+        word = re.sub(
+            r"\$(?:\{(?:no_proxy|NO_PROXY)(?:[:+-][^}]*)?\}|no_proxy\b|NO_PROXY\b)", "", word
+        )
+    return _plain(word)
 
 
 def _plain(word: str) -> Optional[str]:

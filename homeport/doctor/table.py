@@ -130,20 +130,23 @@ class Area(Generic[S]):
     checks: tuple[Check[S], ...]
     #: What is said of a healthy one, "" for nothing.
     healthy: Callable[[S], str] = lambda seen: ""
+    #: What was not tried, and why, of one that is not; it is no fault.
+    untried: Callable[[S], str] = lambda seen: ""
     #: What a fleet compares, by name.
     facts: Callable[[S], Mapping[str, str]] = lambda seen: {}
 
 
 @dataclass(frozen=True)
 class Report:
-    """`healthy` are sentences on what is as it should be; `facts` are what a fleet compares, by the
-    thing and its name."""
+    """`healthy` are sentences on what is as it should be, `untried` on what was not tried of
+    others; `facts` are what a fleet compares, by the thing and its name."""
 
     findings: tuple[Finding, ...]
     unchecked: tuple[Unchecked, ...]
     healthy: tuple[str, ...]
     facts: Mapping[str, Mapping[str, str]]
     seconds: float
+    untried: tuple[str, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -164,6 +167,7 @@ class Report:
             healthy=tuple(document["healthy"]),
             facts=document["facts"],
             seconds=document["seconds"],
+            untried=tuple(document["untried"]),
         )
 
 
@@ -179,6 +183,7 @@ def examine(areas: Iterable[Area[Any]], context: Context) -> Report:
         unchecked=tuple(one for each in found for one in each.unchecked),
         healthy=tuple(one for each in found for one in each.healthy),
         facts=_together(each.facts for each in found),
+        untried=tuple(one for each in found for one in each.untried),
         seconds=round(time.monotonic() - started, 2),
     )
 
@@ -196,6 +201,7 @@ def _examine(area: Area[Any], context: Context) -> Report:
     findings: list[Finding] = []
     unchecked: list[Unchecked] = []
     healthy: list[str] = []
+    untried: list[str] = []
     facts: dict[str, Mapping[str, str]] = {}
     try:
         subjects = list(area.look(context))
@@ -218,11 +224,12 @@ def _examine(area: Area[Any], context: Context) -> Report:
         well = before == (len(findings), len(unchecked))
         try:
             healthy += filter(None, [area.healthy(subject.seen) if well else ""])
+            untried += filter(None, [area.untried(subject.seen) if not well else ""])
             if one := area.facts(subject.seen):
                 facts[subject.about] = {**facts.get(subject.about, {}), **one}
         except Exception as error:
             unchecked.append(Unchecked((area.name,), subject.about, _failed(error)))
-    return Report(tuple(findings), tuple(unchecked), tuple(healthy), facts, 0)
+    return Report(tuple(findings), tuple(unchecked), tuple(healthy), facts, 0, tuple(untried))
 
 
 def _failed(error: Exception) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional, Union
 
 from ..remote import probe
-from .asking import ANSWER_TIMEOUT, ANSWERS, LONG_TIMEOUT, SILENT, Reply, Server, user
+from .asking import ANSWER_TIMEOUT, ANSWERS, FAILS, LONG_TIMEOUT, SILENT, Reply, Server, user
 from .engine_log import without_secrets
 from .metrics import Load
 from .table import Unknown
@@ -55,16 +55,16 @@ def made(
     if first.state == SILENT and at_work:
         return None
     if first.state != ANSWERS:
-        said = "" if first.state == SILENT else first.error
+        said = first.error if _is_refusal(first) else ""
         return replace(none(_why(first, timeout), deep), failed=said)
     second = server.message(model, [user(beginning + "Two?")], timeout)
     hits = _hits(service, second, before, loaded)
     late = server.message(model, probe.with_late_system("Which word?"), timeout)
     if at_work and SILENT in (second.state, late.state):
         return None
-    refused: Union[str, Unknown] = "" if late.state == ANSWERS else late.error
-    if late.state == SILENT:
-        refused = Unknown(_why(late, timeout))
+    refused: Union[str, Unknown] = "" if late.state == ANSWERS else Unknown(_why(late, timeout))
+    if _is_refusal(late):
+        refused = late.error
     return Trials(
         took=first.seconds,
         hits=hits,
@@ -72,6 +72,11 @@ def made(
         scattered=_scattered(service, server, model) if _reuses(hits) else False,
         tool=_tool(service, server, model) if deep and service.tools else "",
     )
+
+
+def _is_refusal(reply: Reply) -> bool:
+    """Whether the server does not take what it was asked, and is not just away or about to load."""
+    return reply.state == FAILS and reply.status >= 400
 
 
 def none(why: str, deep: bool) -> Trials:

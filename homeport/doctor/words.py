@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from .table import Report
 
 
+def untried(report: Report) -> list[str]:
+    """What is said of an unhealthy machine besides, and is no fault."""
+    return ["note: %s" % one for one in (*report.untried, *_whole(report))]
+
+
+def _whole(report: Report) -> list[str]:
+    """What of its healthy sentences says that something was not tried."""
+    return [one for one in report.healthy if "not tried" in one]
+
+
 def lines(report: Report, name: str) -> Iterator[str]:
     """One line where all is well; else the worst first, each with its cause and what to type."""
     if report.is_healthy:
@@ -17,6 +27,8 @@ def lines(report: Report, name: str) -> Iterator[str]:
         yield "%s: %s%s" % ("warning" if one.warning else "error", about, one.symptom)
         yield "  cause: %s%s" % (one.cause, " (%s)" % one.detail if one.detail else "")
         yield "  fix:   %s" % one.fix
+    for said in untried(report):
+        yield said
     for missed in report.unchecked:
         about = " of %s" % missed.about if missed.about else ""
         yield "not checked%s: %s" % (about, ", ".join(missed.checks))

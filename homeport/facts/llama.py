@@ -63,7 +63,10 @@ class CardFact(FactBase[int]):
     """Bytes of the largest graphics card that the program can use, 0 where it can use none."""
 
     def command(self, program: str) -> StringCommand:
-        return StringCommand(QuoteString(program), "--list-devices", "2>&1", "||", "true")
+        # Where the driver hangs, so would this; it is asked on Linux only.
+        return StringCommand(
+            "timeout 20", QuoteString(program), "--list-devices", "2>&1", "||", "true"
+        )
 
     def process(self, output: list[str]) -> int:
         found = re.findall(r"^  \S+: (.*) \((\d+) MiB, \d+ MiB free\)$", "\n".join(output), re.M)

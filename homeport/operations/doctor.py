@@ -21,10 +21,11 @@ def told(target: Target) -> Commands:
     """Note what the host should be, and the state of each file that deploys have written. The last
     of a run's operations, since all of them add to that."""
     path, notes = doctoring.state(target), f"{target.layout.state}/"
-    if target.settings.gpu and not target.settings.gpu.may_restart:
+    before = host.get_fact(TextFact, path=path)
+    if before and target.settings.gpu and not target.settings.gpu.may_restart:
         host.noop("what is new is not served yet, so what was noted stays")
         return
-    made = _noted(host.get_fact(TextFact, path=path))  # this run may have had no need to look
+    made = _noted(before)  # this run may have had no need to look
     made |= {one: [state.mode, state.sha256] for one, state in file.written().items()}
     # What a pull was told is gone when it is over.
     left = host.get_fact(PresentFact, paths=tuple(made))

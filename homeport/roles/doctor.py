@@ -32,4 +32,4 @@ def apply(target: Target) -> None:
 
 def examine(target: Target) -> None:
     """Look at the host; the run ends with what was found on all of them. Changes nothing."""
-    fleet_doctor.examine(host, target, bool(host.data.get(DEEP)))
+    fleet_doctor.examine(host, target, host.data.get(DEEP) in (True, "yes"))

@@ -76,6 +76,13 @@ def context(directory: Path = Path("/nowhere"), **more: Any) -> Context:
     return Context(wanted(directory, **more), {}, Path("/"))
 
 
+def test_what_was_not_tried_is_said_beside_what_is_wrong() -> None:
+    area = replace(kettles(3, 1), untried=lambda kettle: "it was not tried: it is hot")
+    report = examine([area], context())
+    assert list(lines(report, "here"))[-1] == "note: it was not tried: it is hot"
+    assert "a: note: it was not tried: it is hot" in fleet.lines(fleet.whole({"a": report}))
+
+
 def test_a_healthy_thing_says_one_sentence() -> None:
     report = examine([kettles(1)], context())
     assert report.is_healthy
@@ -191,7 +198,7 @@ def test_a_fleet_is_grouped_by_cause_and_the_worst_comes_first() -> None:
 def test_a_host_that_nobody_reached_is_no_healthy_one() -> None:
     whole = fleet.whole({"a": fleet.not_seen("Could not connect", reached=False)})
     assert not whole.is_healthy
-    assert list(fleet.lines(whole, "inventory/ours.py")) == [
+    assert list(fleet.lines(whole)) == [
         "error: a: not reached",
         "  cause: it is asleep or away, or does not let us in (Could not connect)",
         "  fix:   wake it, or what that line says; then the same command with --limit a",
@@ -230,6 +237,8 @@ def test_versions_that_differ_are_found() -> None:
     assert list(group.found) == ["c"]
     assert group.first.symptom == ("the engine of claude-glm differs: vllm 1 on a, b, vllm 2 on c")
     assert "  fix:   pyinfra inventory/prod.py deploy.py --limit c" in fleet.lines(whole)
+    said = list(fleet.lines(whole, ".venv/bin/pyinfra ours.py", {"c": ("b", "c")}))
+    assert "  fix:   .venv/bin/pyinfra ours.py deploy.py --limit c --limit b" in said
     assert fleet.whole({"a": at("vllm 1"), "b": at("vllm 1")}).is_healthy
     assert fleet.whole({"a": at("llama.cpp b2"), "b": at("llama.cpp b1")}).is_healthy
     assert fleet.whole({"a": at("vllm 1"), "b": at("")}).is_healthy
@@ -273,7 +282,7 @@ def names(report: Report) -> list[str]:
 def test_what_a_deploy_left_has_not_drifted(tmp_path: Path) -> None:
     report = examine([drift.AREA], noted(tmp_path / "h"))
     assert report.is_healthy
-    assert report.facts == {"": {"homeport": "0.1.0", "oldest client": ""}}
+    assert report.facts == {"": {"homeport": "0.1.0"}}
 
 
 def test_a_machine_without_a_deploy_is_found(tmp_path: Path) -> None:

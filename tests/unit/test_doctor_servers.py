@@ -102,7 +102,7 @@ def found(seen: Seen) -> Report:
     """What the area finds where this is seen."""
     values = servers._values(seen)
     there = Area("servers", lambda _: [Subject(seen.service.alias, seen, values)], AREA.checks,
-                 AREA.healthy, AREA.facts)  # fmt: skip
+                 AREA.healthy, AREA.untried, AREA.facts)  # fmt: skip
     wanted = Wanted("0.1", "/home/anna", "/home/anna/.homeport", seen.manager, "o", "d")
     return examine([there], Context(wanted, {}, Path("/")))
 
@@ -308,7 +308,7 @@ CASES: dict[str, tuple[Seen, str, str]] = {
     ),
     "late": (
         trial(LAPTOP, took=Unknown("it does not answer one token within 10 s")), "answers-late",
-        "does not answer one token within 10 s",
+        "does not answer one token in time",
     ),
     "prefix caching off": (
         argv(trial(GPU, hits=0), "--no-enable-prefix-caching"), "prefix-cache-off",
