@@ -113,6 +113,12 @@ def test_what_upgrades_it(machine: Machine) -> None:
     prefix = f"{machine.root}/usr/local"
     assert f"npm install --global --prefix {prefix} @anthropic-ai/claude-code@2.1.330" in found.fix
     link.unlink()
+    cask = "/opt/homebrew/Caskroom/claude-code@latest/2.1.328/claude"
+    install(machine, cask, "2.1.328")
+    link.symlink_to(f"{machine.root}{cask}")
+    (found,) = machine.look(AREA, WANTS).findings
+    assert "brew upgrade --cask claude-code@latest" in found.fix
+    link.unlink()
     native = f"{WANTED.home}/.local/share/claude/versions/2.1.329"
     install(machine, native, "2.1.329")
     own = machine.root / WANTED.home.lstrip("/") / ".local/bin/claude"

@@ -268,6 +268,9 @@ def test_no_secret_is_shown() -> None:
         "vllm serve m --api-key geheim-8 --port 1",
         "proxy http://user:geheim-9/geheim-10@proxy:3128 refuses",
         "Invalid header value b'Bearer geheim-11\\nx'",
+        "Authorization: Basic geheim-12",
+        "['serve', '--api-key', 'geheim-13']",
+        "api_keys=['geheim-14']",
     ]
     shown = there.who(Listener("0.0.0.0", 8000, 1000, 8)) + str(engine_log.meaningful(lines, 9))
     assert "geheim-" not in shown
@@ -468,6 +471,11 @@ def test_a_server_that_does_all_right() -> None:
             Unknown("it does not say what its prefix cache had"),
         ),
         (Stand(late=400), "refused", "400: Conversation roles must alternate"),
+        (
+            Stand(late=503),  # it was started anew meanwhile
+            "refused",
+            Unknown("it answers 503: Conversation roles must alternate"),
+        ),
     ],
 )
 def test_what_requests_show(stand: Stand, attribute: str, expected: Any) -> None:

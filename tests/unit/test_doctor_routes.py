@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import socket
 import ssl
@@ -21,7 +22,7 @@ import pytest
 
 from homeport import model as models
 from homeport.catalog import MODELS
-from homeport.doctor import reach, reach_checks, route_checks, routes
+from homeport.doctor import reach, reach_checks, route_checks, routes, start_up
 from homeport.doctor.names import closest, difference
 from homeport.doctor.reached import Model, Problem, Reached
 from homeport.doctor.table import CannotTell, Report, Subject, Unknown, examine, findings_of
@@ -460,6 +461,39 @@ def test_a_proxy_that_reaches_nothing(place: Place, secure: bool, detail: str) -
         place.route(8000, "glm-host", tls=secure)
         (finding,) = place.report({"HTTPS_PROXY": f"http://127.0.0.1:{proxy}"}).findings
     assert (finding.check, finding.detail) == ("proxy", detail)
+
+
+def test_a_proxy_gets_its_login_and_nobody_is_shown_it(place: Place) -> None:
+    with serving(place.said) as proxy:
+        place.route(8000, "glm-host")
+        place.report({"HTTP_PROXY": f"http://bob:geheim@127.0.0.1:{proxy}"})
+    proof = base64.b64encode(b"bob:geheim").decode()
+    assert place.said.asked[0][1]["proxy-authorization"] == f"Basic {proof}"
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('export NO_PROXY="${NO_PROXY:+$NO_PROXY,}glm-host"', "glm-host"),
+        ("export no_proxy=$no_proxy,a,b", ",a,b"),
+        ("export NO_PROXY=${no_proxy}", ""),
+        ("export NO_PROXY=$HOSTS", None),
+    ],
+)
+def test_a_list_of_spared_hosts_that_is_added_to(
+    place: Place, line: str, value: str | None
+) -> None:
+    place.desk.write("home/anna/.bashrc", f"{line}\n")
+    (found,) = start_up.lines(place.desk.home, place.desk.root)
+    assert found.value == value
+
+
+def test_what_a_server_says_of_a_token_is_not_said_on(place: Place) -> None:
+    sent = {"Authorization": "Bearer tok-0123456789"}
+    for said in ("Bearer tok-0123456789 is wrong", "tok-0123456789", "Bearer tok-9876543210"):
+        body = json.dumps({"error": {"message": said}}).encode()
+        problem, _ = routes.answered(reach.Reply(401, body, 0.1), sent)
+        assert problem and "tok-" not in problem.said
 
 
 def test_a_proxy_that_cannot_be_asked_through(place: Place) -> None:
