@@ -8,6 +8,9 @@ from pyinfra.api import Host, State
 
 from . import transport
 
+#: The operation that notes what a run did, which is itself no change of what was asked for.
+NOTE = "Note what the doctor should find"
+
 _sentences: dict[str, list[str]] = defaultdict(list)
 
 
@@ -37,7 +40,11 @@ def complete(state: State, host: Host) -> bool:
 
 
 def _outcome(state: State, host: Host) -> str:
-    planned = [data.operation_meta for data in state.ops[host].values()]
+    planned = [
+        data.operation_meta
+        for key, data in state.ops[host].items()
+        if not any(name.endswith(NOTE) for name in state.op_meta[key].names)
+    ]
     finished = [meta for meta in planned if meta.is_complete()]
     changed = sum(meta.did_change() for meta in finished)
     failed = host in state.failed_hosts

@@ -7,7 +7,7 @@ import shlex
 from pyinfra import host
 from pyinfra.api import deploy
 
-from .. import doctoring, fleet_doctor
+from .. import doctoring, fleet_doctor, report
 from ..operations import doctor, file
 from ..preflight import DEEP
 from ..target import Target
@@ -27,7 +27,7 @@ def apply(target: Target) -> None:
         content=f'#!/bin/sh\nexec {shlex.join([target.python, path])} "$@"\n'.encode(),
         mode="755",
     )
-    doctor.told(name="Note what it should find", target=target)
+    doctor.told(name=report.NOTE, target=target)
 
 
 def examine(target: Target) -> None:

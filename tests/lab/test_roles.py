@@ -40,7 +40,7 @@ def fleet(lab: Lab) -> Fleet:
 def test_the_first_run_says_what_is_served_where(fleet: Fleet) -> None:
     assert fleet.first.status == 0, fleet.first.output
     assert fleet.first.of("desk") == [
-        "11 changes made",
+        "13 changes made",
         "claude-glm at http://glm-host:8000 is not up: nothing listens there",
     ]
 
