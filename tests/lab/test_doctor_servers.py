@@ -275,7 +275,7 @@ def test_a_busy_server_is_left_alone(laptop: Laptop) -> None:
     laptop.user("systemctl --user stop asks; rm body", check=False)
     assert "claude-fable5" not in [one["about"] for one in report["unchecked"]]
     (said,) = [one for one in report["healthy"] if one.startswith("claude-fable5 ")]
-    assert said.endswith(" (at work: not tried)")
+    assert said.endswith(" (not tried: it is at work)")
 
 
 def test_loading_says_how_far(laptop: Laptop) -> None:

@@ -227,6 +227,7 @@ def test_a_route_that_is_gone_takes_its_files_and_its_server_along(machine: Mach
     assert "claude-two (SmolLM2" in run.last_lines[1], run.output
     assert len(machine.servers()) == 1
     assert {path.name for path in (machine.directory / "bin").iterdir()} == {
+        "homeport-doctor",
         "homeport-explain",
         "use-anthropic.sh",
         "use-two.sh",
