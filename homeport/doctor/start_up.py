@@ -27,7 +27,7 @@ _EXPORT = re.compile(
 )
 _UNSET = re.compile(r"(?:^|[;&|{)]|\b(?:then|do|else)\s)\s*unset\s+(?:-v\s+)?((?:\w+[ \t]*)+)")
 _ASSIGNED = re.compile(r"""([A-Za-z_]\w*)(?:=('[^']*'|"[^"]*"|[^\s;&|#]*))?[ \t]*""")
-_ITSELF = re.compile(r"(?i)\$(?:\{no_proxy(?:[:+-][^}]*)?\}|no_proxy\b)")
+_ITSELF = re.compile(r"\$(?:\{(?:no_proxy|NO_PROXY)(?:[:+-][^}]*)?\}|no_proxy\b|NO_PROXY\b)")
 _FUNCTION = re.compile(r"\s*(?:function\s+[\w-]+|[\w-]+\s*\(\s*\))")
 _FISH = re.compile(r"\s*set\s+((?:-\S+\s+)+)([A-Za-z_]\w*)(?:\s+('[^']*'|\"[^\"]*\"|[^\s;#]+))?")
 
@@ -165,9 +165,7 @@ def _outside_functions(text: str, end: str) -> Iterable[tuple[int, str]]:
 def _value(name: str, word: str) -> Optional[str]:
     """What `name` is set to; of a list that is added to, as NO_PROXY mostly is, what is added."""
     if name in explain.NO_PROXIES:
-        word = re.sub(
-            r"\$(?:\{(?:no_proxy|NO_PROXY)(?:[:+-][^}]*)?\}|no_proxy\b|NO_PROXY\b)", "", word
-        )
+        word = _ITSELF.sub("", word)
     return _plain(word)
 
 

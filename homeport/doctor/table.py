@@ -130,7 +130,7 @@ class Area(Generic[S]):
     checks: tuple[Check[S], ...]
     #: What is said of a healthy one, "" for nothing.
     healthy: Callable[[S], str] = lambda seen: ""
-    #: What was not tried, and why, of one that is not; it is no fault.
+    #: What was not tried, and why; it is no fault, and said where the machine has others.
     untried: Callable[[S], str] = lambda seen: ""
     #: What a fleet compares, by name.
     facts: Callable[[S], Mapping[str, str]] = lambda seen: {}
@@ -224,7 +224,7 @@ def _examine(area: Area[Any], context: Context) -> Report:
         well = before == (len(findings), len(unchecked))
         try:
             healthy += filter(None, [area.healthy(subject.seen) if well else ""])
-            untried += filter(None, [area.untried(subject.seen) if not well else ""])
+            untried += filter(None, [area.untried(subject.seen)])
             if one := area.facts(subject.seen):
                 facts[subject.about] = {**facts.get(subject.about, {}), **one}
         except Exception as error:

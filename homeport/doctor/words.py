@@ -9,12 +9,7 @@ from .table import Report
 
 def untried(report: Report) -> list[str]:
     """What is said of an unhealthy machine besides, and is no fault."""
-    return ["note: %s" % one for one in (*report.untried, *_whole(report))]
-
-
-def _whole(report: Report) -> list[str]:
-    """What of its healthy sentences says that something was not tried."""
-    return [one for one in report.healthy if "not tried" in one]
+    return ["note: %s" % one for one in report.untried]
 
 
 def lines(report: Report, name: str) -> Iterator[str]:
